@@ -1,0 +1,1 @@
+"""The built-in adapters. They enter by entry point, like anybody's; nothing imports them by this name."""

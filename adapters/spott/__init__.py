@@ -1,0 +1,129 @@
+"""Spott: what is asked of it, and how its answers are taken apart. It can be read and updated, not created or deleted."""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from adapters.spott.fields import spott
+from gateway.adapter import Adapter, Budget, Call, Limits, ListQuery, Native, Page, Rejection, Reply, Stage
+from gateway.codecs import instant_string
+from gateway.fields import Table
+from gateway.strict_json import Json
+
+
+class AmountAttribute(BaseModel):
+    """The custom attribute that this account keeps the deal's value in."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: Annotated[str, Field(min_length=1, description="The attribute's `attributeDefinitionId`.")]
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$", description="The currency that its values are meant in.")]
+
+
+class SpottSettings(BaseModel):
+    """What can be said of a Spott workspace in config.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    amount_attribute: AmountAttribute | None = Field(
+        default=None, description="Which custom attribute holds the amount; without it the amount reads as null."
+    )
+
+
+def _modified_since(value: str) -> tuple[str, str] | None:
+    spelled, _ = instant_string(value, None)
+    return ("modifiedSince", spelled if "." not in spelled else spelled[:-4] + "Z")
+
+
+class Spott(Adapter):
+    """Wrapped records, cursor paging; an update answers with nothing, so that the record is read again."""
+
+    name = "spott"
+    title = "Spott"
+    homepage = "https://www.spott.io"
+    base_url = "https://api.gospott.com"
+    limits = Limits(page=50, budget=Budget(calls=600, per=60))
+    Settings = SpottSettings
+    sandbox = "adapters.spott.sandbox:SpottSandbox"
+    filters: ClassVar[Mapping[str, Native]] = {"modified_since": _modified_since}
+    default_sort = "updated_at"
+
+    @classmethod
+    def fields(cls, settings: Any, stages: Mapping[str, str]) -> Table:
+        """The table, with the amount where the settings say that this workspace keeps it."""
+        attribute = settings.amount_attribute
+        return spott(stages, (attribute.id, attribute.currency) if attribute is not None else None)
+
+    def headers(self, key: str) -> Mapping[str, str]:
+        """`x-api-key`."""
+        return {"x-api-key": key}
+
+    def get(self, native_id: str) -> Call:
+        """One record."""
+        return Call("get", "GET", f"/opportunities/{native_id}")
+
+    def list(self, query: ListQuery) -> Call:
+        """A page by cursor, oldest modification first. A parameter that is not set is not sent: null is refused."""
+        parameters = [("limit", str(query.size)), *query.filters]
+        if query.position is not None:
+            parameters.append(("cursor", query.position))
+        return Call("list", "GET", "/opportunities", tuple(parameters))
+
+    def update(self, native_id: str, bodies: Mapping[str, dict[str, Json]]) -> Iterable[Call]:
+        """PATCH with the members that changed. A closing date is cleared as a whole."""
+        body = dict(bodies.get("update", {}))
+        if body.get("closeDate") == {"target": None}:
+            body["closeDate"] = None
+        yield Call("update", "PATCH", f"/opportunities/{native_id}", body=body)
+
+    def stages(self) -> Call:
+        """The stages of the one pipeline."""
+        return Call("stages", "GET", "/pipeline/opportunities/stages")
+
+    def stages_of(self, body: Json) -> tuple[Stage, ...]:
+        """Every listed stage that has an id."""
+        listed = body.get("stages") if isinstance(body, dict) else None
+        return tuple(
+            Stage(stage["id"], _text(stage.get("name")), _whole(stage.get("order")))
+            for stage in (listed if isinstance(listed, list) else ())
+            if isinstance(stage, dict) and isinstance(stage.get("id"), str)
+        )
+
+    def page(self, body: Json, query: ListQuery) -> Page | None:
+        """`items` and the cursor of any of the page objects that the vendor's lists use."""
+        items = body.get("items") if isinstance(body, dict) else None
+        if not isinstance(items, list):
+            return None
+        info = body.get("pageInfo")
+        if not isinstance(info, dict):
+            info = body.get("pagination")
+        if not isinstance(info, dict) or not items:
+            return Page(items)
+        cursor = info.get("nextCursor") or info.get("cursor")
+        more = info.get("hasNextPage", info.get("hasMore", True))
+        return Page(items, cursor if isinstance(cursor, str) and cursor and more is not False else None)
+
+    def problem(self, reply: Reply) -> Rejection:
+        """`message`, which in the coded form is a code; `requestId` is kept for support."""
+        body = reply.body
+        if not isinstance(body, dict):
+            return Rejection()
+        message = body.get("message")
+        if isinstance(message, list):
+            message = "; ".join(part for part in message if isinstance(part, str))
+        if not isinstance(message, str):
+            message = None
+        coded = "statusCode" in body and message is not None and message.isupper()
+        return Rejection(code=message if coded else None, message=message, request_id=_text(body.get("requestId")))
+
+
+def _text(value: Json) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _whole(value: Json) -> int | None:
+    return value if type(value) is int else None
+
+
+__all__ = ["Spott", "SpottSettings"]

@@ -1,0 +1,92 @@
+"""Connections by name: an adapter, the layered `send` to its provider, and what was last seen of its budget."""
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import Iterator, Mapping
+
+from pydantic import SecretStr
+
+from gateway.adapter import Adapter, BudgetLeft, Call, Reply
+from gateway.config import Config, ConnectionConfig
+from gateway.layers.retry import Send, repeat_reads
+from gateway.wire import Wire
+
+SANDBOX = "sandbox"
+
+
+class Connection:
+    """One account at one provider. `send` is the only way to it; its key is in no attribute that is shown."""
+
+    def __init__(self, config: ConnectionConfig, base_url: str, key: str, concurrency: int, max_reply: int) -> None:
+        self.name = config.name
+        self.timeout = config.timeout
+        self.adapter: Adapter = config.adapter(config.settings, config.stages)
+        self.config = config
+        self.is_sandbox = config.base_url == SANDBOX
+        self.budget_left: BudgetLeft | None = None
+        self._key = key
+        self._wire = Wire(self.adapter, base_url, SecretStr(key), concurrency=concurrency, max_reply=max_reply)
+        self._send = layered(self._wire.send)
+        # Cursors are signed with what all replicas of a connection share and nobody else has.
+        self.cursor_key = hmac.digest(key.encode(), f"cursor {self.name}".encode(), hashlib.sha256)
+
+    async def send(self, call: Call, deadline: float) -> Reply:
+        """The provider's reply, whatever its status. Raises `CallFailed` when there is none that can be used."""
+        reply = await self._send(call, deadline)
+        left = self.adapter.budget_left(reply)
+        if left is not None:
+            self.budget_left = left
+        return reply
+
+    @property
+    def secret(self) -> str:
+        """The upstream key, for scrubbing it out of what is passed on."""
+        return self._key
+
+    async def aclose(self) -> None:
+        """Close every socket to the provider."""
+        await self._wire.aclose()
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.name} to {self.adapter.name}>"
+
+
+def layered(send: Send) -> Send:
+    """The stack around the wire, outermost last.
+
+    The order is an argument: what repeats a call stands outside of what bounds a single one, so that each try is bounded;
+    what answers without calling (a cache) will stand outside of what repeats; what observes stands outermost and sees
+    what the caller saw.
+    """
+    return repeat_reads(send)
+
+
+class Connections(Mapping[str, Connection]):
+    """Every connection of a configuration. `base_urls` says where a sandbox listens, by connection."""
+
+    def __init__(self, config: Config, base_urls: Mapping[str, str], sandbox_key: str) -> None:
+        self.default = config.default_connection
+        self._connections = {
+            name: Connection(
+                connection,
+                base_urls.get(name, connection.base_url),
+                connection.api_key.get_secret_value() if connection.api_key is not None else sandbox_key,
+                config.limits.concurrency,
+                config.limits.reply,
+            )
+            for name, connection in config.connections.items()
+        }
+
+    def __getitem__(self, name: str) -> Connection:
+        return self._connections[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._connections)
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    async def aclose(self) -> None:
+        """Close them all."""
+        await asyncio.gather(*(connection.aclose() for connection in self._connections.values()))

@@ -1,0 +1,66 @@
+"""Where each canonical field of one answer came from, in words: `meta.explain`."""
+
+from collections.abc import Iterator, Mapping
+
+from gateway.codecs import MISSING
+from gateway.fields import Group, Leaf, Many, Node, Nothing, Row, Table
+from gateway.pointer import tokens
+from gateway.reading import Reading
+from gateway.strict_json import Json
+
+
+def explain(table: Table, record: Mapping[str, Json], reading: Reading) -> dict[str, Json]:
+    """For each top-level canonical field `{"from": [pointers], "native": …, "rule": …}` or `{"reason": …}`.
+
+    A reason is `unsupported` (the provider has no such thing), `unmapped` (the configuration does not say where it is
+    kept), `empty` (the provider said null; `from` tells where), `not_told` or `unreadable`.
+    """
+    told: dict[str, Json] = {}
+    unread = {issue.field.split(".")[0].split("[")[0] for issue in reading.issues}
+    for name, node in table.tree.parts.items():
+        rows = list(_rows(node, ""))
+        sources = [row for _, row in rows if row.pointers]
+        if not sources:
+            unmapped = any(row.unmapped for _, row in rows)
+            told[name] = {"reason": "unmapped" if unmapped else "unsupported", "detail": rows[0][1].note}
+            continue
+        found = dict.fromkeys(pointer for base, row in rows for pointer in _present(record, base, row))
+        value = reading.values.get(name, MISSING)
+        if value is MISSING or (name in unread and value in (None, "unknown")):
+            told[name] = {"reason": "unreadable" if name in unread else "not_told"}
+        elif value is None:
+            told[name] = {"reason": "empty", "from": list(found)}
+        elif not found:
+            told[name] = {"reason": "not_told"}
+        else:
+            rules = dict.fromkeys(row.codec.doc for row in sources if row.codec is not None)
+            native = all(row.codec.native for row in sources if row.codec is not None and not row.follows)
+            told[name] = {"from": list(found), "native": native, "rule": "; ".join(rules)}
+    return told
+
+
+def _rows(node: Node, base: str) -> Iterator[tuple[str, Row]]:
+    match node:
+        case Leaf(row):
+            yield base, row
+        case Group(parts):
+            for part in parts.values():
+                yield from _rows(part, base)
+        case Many(items, element):
+            if items.pointer is None:
+                yield from _rows(element, base)
+            else:
+                yield base, Row(items.field, (items.pointer,))
+        case Nothing(row):
+            yield base, row
+
+
+def _present(record: Mapping[str, Json], base: str, row: Row) -> Iterator[str]:
+    for pointer in row.pointers:
+        here: Json = record
+        for token in tokens(base + pointer):
+            here = here.get(token, MISSING) if isinstance(here, Mapping) else here if here is None else MISSING
+            if here is MISSING or here is None:
+                break
+        if here is not MISSING:
+            yield base + pointer

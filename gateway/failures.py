@@ -1,0 +1,149 @@
+"""A failed call or an error reply -> the `Problem` that a caller is told. Each is wrapped here, exactly once.
+
+What a failure means for a write follows from two facts alone: whether anything may have been sent, and the status.
+"""
+
+import re
+from email.utils import parsedate_to_datetime
+
+from gateway.adapter import Adapter, Call, Reply
+from gateway.errors import BadAnswer, CallFailed, FieldError, NeverSent, Outcome, Problem, ProviderDetail
+
+MESSAGE_LENGTH = 200
+_URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://\S+", re.IGNORECASE)
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+_BY_STATUS = {
+    401: "provider-auth-failed", 403: "provider-auth-failed", 404: "not-found", 408: "provider-timeout",
+    409: "conflict", 410: "not-found", 412: "conflict", 429: "rate-limited",
+}  # fmt: skip
+"""The standard table; any other 4xx is `provider-rejected`, any 5xx `provider-error`."""
+
+_DETAILS = {
+    "provider-auth-failed": "The provider refused the key that this gateway holds for the connection.",
+    "not-found": "There is no such opportunity.",
+    "conflict": "The provider says that this contradicts what it holds.",
+    "rate-limited": "The provider's rate limit is reached.",
+    "provider-timeout": "The provider gave up waiting for the request.",
+    "provider-rejected": "The provider refused the request.",
+    "provider-error": "The provider failed.",
+}
+
+_UNREACHABLE = {
+    "refused": "The provider refused the connection.",
+    "dns": "The provider's name could not be looked up.",
+    "tls": "No secure connection to the provider could be made.",
+    "connect_timeout": "No connection to the provider could be made in time.",
+    "busy": "Too many calls to this provider are waiting already.",
+    "deadline": "The deadline passed before anything was sent.",
+}
+_LOST = {
+    "reset": "The provider broke off the connection before its answer was whole.",
+    "early_end": "The provider closed the connection before its answer was whole.",
+    "deadline": "The provider did not answer before the deadline.",
+}
+_UNUSABLE = {
+    "framing": "The provider's answer is not well-formed HTTP.",
+    "redirect": "The provider answered with a redirect, which is never followed.",
+    "encoding": "The provider's answer is encoded in a way that is not taken.",
+    "too_large": "The provider's answer is larger than `limits.reply`.",
+    "not_json": "The provider's answer is not strict JSON.",
+    "no_record": "The provider's answer holds no readable record.",
+    "other_id": "The provider answered with another record than the one asked for.",
+}
+
+
+def problem_of_failure(failure: CallFailed, call: Call, connection: str) -> Problem:
+    """The problem behind a call that got no usable reply."""
+    if isinstance(failure, NeverSent):
+        code = "provider-timeout" if failure.reason == "deadline" else "provider-unavailable"
+        detail, outcome = _UNREACHABLE.get(failure.reason, "The provider cannot be reached."), "not_applied"
+    elif isinstance(failure, BadAnswer):
+        code, outcome = "provider-bad-answer", "unknown"
+        detail = _UNUSABLE.get(failure.reason, "The provider's answer cannot be used.")
+    else:
+        code, outcome = "provider-timeout", "unknown"
+        detail = _LOST.get(failure.reason, "The provider's answer did not arrive.")
+    told: Outcome | None = None if call.is_read else outcome  # type: ignore[assignment]  # two of its three words
+    if told == "unknown":
+        detail += " The write may have been applied."
+    return Problem(
+        code, detail, connection=connection, outcome=told,
+        retry_after=2 if code == "provider-unavailable" else None,
+        retryable=told != "unknown",
+    )  # fmt: skip
+
+
+def bad_answer(reason: str, call: Call, connection: str) -> Problem:
+    """The problem of an answer that was received but cannot be served."""
+    return problem_of_failure(BadAnswer(reason), call, connection)
+
+
+def problem_of_reply(adapter: Adapter, reply: Reply, call: Call, connection: str, secret: str) -> Problem:
+    """The problem that an error reply (status 400 and up) stands for; `secret` is scrubbed from all that is passed on."""
+    rejection = adapter.problem(reply)
+    code = adapter.code_for(reply) or _BY_STATUS.get(reply.status)
+    if code is None:
+        code = "provider-error" if reply.status >= 500 else "provider-rejected"
+    detail = _DETAILS.get(code, "The provider refused the request.")
+    if code == "not-found" and call.operation in ("list", "create", "stages"):  # no record was asked for
+        code, detail = "provider-error", "The provider knows no such route; the operator should check `base_url`."
+    if call.is_read:
+        outcome: Outcome | None = None
+    else:
+        outcome = "unknown" if reply.status >= 500 or reply.status == 408 else "not_applied"
+    if outcome == "unknown":
+        detail += " The write may have been applied."
+    message = None if code == "provider-auth-failed" else _scrubbed(rejection.message, secret)
+    told = ProviderDetail(
+        reply.status, _scrubbed(rejection.code, secret), message, _scrubbed(rejection.request_id, secret)
+    )
+    wait = rejection.retry_after
+    if wait is None:
+        wait = retry_after(reply)
+    seconds = None if wait is None else max(1, int(-(-wait // 1)))
+    if seconds is None and code == "rate-limited":
+        seconds = 60
+    errors = [
+        FieldError(_canonical(adapter, call, name), _scrubbed(what, secret) or "refused")
+        for name, what in rejection.fields.items()
+    ]
+    return Problem(
+        code, detail, errors=errors, provider=told, outcome=outcome, connection=connection, retry_after=seconds,
+        retryable=False if outcome == "unknown" else None,
+        origin="provider" if code != "not-found" else "caller",
+    )  # fmt: skip
+
+
+def retry_after(reply: Reply, now: float | None = None) -> float | None:
+    """Seconds that the `Retry-After` header asks to wait; None without one that can be read. `now` is Unix seconds."""
+    value = reply.headers.get("retry-after", "").strip()
+    if not value.isascii():
+        return None
+    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value):
+        return float(value)
+    if now is None:
+        return None
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _canonical(adapter: Adapter, call: Call, name: str) -> str:
+    """The canonical path behind a provider's member name in a request's body; the name itself if it is nobody's."""
+    pointer = name if name.startswith("/") else f"/{name}"
+    for path, row in adapter.table.leaves():
+        if row.write.get(call.operation) == pointer:
+            return path.replace("[]", "[0]")
+    return _CONTROLS.sub(" ", name)[:60]
+
+
+def _scrubbed(text: str | None, secret: str) -> str | None:
+    """`text` without addresses, control characters and anything that begins like the key; cut to a line."""
+    if text is None:
+        return None
+    text = _URL.sub("[address]", _CONTROLS.sub(" ", text))
+    if len(secret) >= 4:
+        text = re.sub(re.escape(secret[: max(4, len(secret) // 3)]) + r"\S*", "[key]", text)
+    return text if len(text) <= MESSAGE_LENGTH else text[: MESSAGE_LENGTH - 1] + "…"

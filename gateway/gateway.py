@@ -1,0 +1,61 @@
+"""The gateway without HTTP: a configuration in force, and the way from an id to the opportunities of one connection.
+
+The command line and the HTTP application both stand on this.
+"""
+
+from collections.abc import Mapping
+
+from gateway.callers import Caller, Callers
+from gateway.config import Config
+from gateway.connections import Connections
+from gateway.errors import FieldError, Problem
+from gateway.ids import is_native, split
+from gateway.opportunities import Opportunities
+
+SANDBOX_KEY = "sandbox-key"
+"""The key of a sandbox whose connection has none: it opens nothing but our own stand-in."""
+
+
+class Gateway:
+    """A configuration in force. `base_urls` tells where a sandbox listens, by connection."""
+
+    def __init__(self, config: Config, base_urls: Mapping[str, str]) -> None:
+        self.config = config
+        self.callers = Callers(config.callers)
+        self.connections = Connections(config, base_urls, SANDBOX_KEY)
+        self._opportunities = {name: Opportunities(connection) for name, connection in self.connections.items()}
+
+    def on(self, connection: str) -> Opportunities:
+        """The opportunities of a connection that is known to exist."""
+        return self._opportunities[connection]
+
+    def choose(self, caller: Caller, header: str | None, prefix: str | None = None) -> Opportunities:
+        """The connection of a request: the id's prefix, else the header, else the default.
+
+        A connection that does not exist and one that the caller may not use are answered alike.
+        """
+        if prefix is not None and header is not None and prefix != header:
+            message = "it names another connection than the id"
+            raise Problem("invalid-request", "The header X-CRM-Connection contradicts the id.",
+                          errors=[FieldError("x-crm-connection", message)])  # fmt: skip
+        chosen = prefix if prefix is not None else header if header is not None else self.connections.default
+        if chosen not in self._opportunities or not caller.may_use(chosen):
+            raise Problem("not-found", "There is no such opportunity or connection.")
+        return self._opportunities[chosen]
+
+    def route(self, caller: Caller, header: str | None, id_: str) -> tuple[Opportunities, str]:
+        """(the connection, the native id) of an id in either form. Raises `Problem`."""
+        prefix, native = split(id_)
+        if not is_native(native) or prefix == "":
+            raise Problem("invalid-request", "The id is malformed.", errors=[
+                FieldError("id", "expected <connection>:<native id> or a native id, of A-Z a-z 0-9 . _ ~ -, "
+                                 "1 to 200 characters")])  # fmt: skip
+        return self.choose(caller, header, prefix), native
+
+    def visible(self, caller: Caller) -> list[str]:
+        """The names of the connections that the caller may use, in the configuration's order."""
+        return [name for name in self.connections if caller.may_use(name)]
+
+    async def aclose(self) -> None:
+        """Close every connection to a provider."""
+        await self.connections.aclose()

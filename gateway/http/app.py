@@ -1,0 +1,191 @@
+"""The ASGI application: one request in, one answer out, and `application/problem+json` for everything that goes wrong.
+
+The steps are the same for each request and stand in `App._handle`, in order: route, caller, scope, handler. Handlers are in
+`handlers`, the table of routes that binds them is in `table`.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope, Send
+
+from gateway.callers import ANYONE, Caller
+from gateway.errors import Problem
+from gateway.gateway import Gateway
+from gateway.http.requests import Headers, caller_key, request_id
+from gateway.http.routes import Route
+from gateway.strict_json import Json, dumps
+
+log = logging.getLogger("gateway")
+
+PROBLEM = "application/problem+json"
+JSON = "application/json"
+
+
+@dataclass(slots=True)
+class Reply:
+    """What a handler answers: a body of bytes or of JSON, and headers beyond those that every answer has."""
+
+    status: int = 200
+    body: Json = None
+    raw: bytes | None = None
+    media: str = JSON
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def content(self) -> bytes:
+        """The bytes to send."""
+        if self.raw is not None:
+            return self.raw
+        return b"" if self.status == 204 else dumps(self.body)
+
+
+@dataclass(slots=True)
+class Context:
+    """One request on its way through: what is known of it so far, and what its answer will tell besides the body."""
+
+    gateway: Gateway
+    scope: Scope
+    receive: Receive
+    headers: Headers
+    request_id: str
+    route: Route
+    caller: Caller = ANYONE
+    connection: str | None = None
+    provider_seconds: float = 0.0
+    tell: dict[str, str] = field(default_factory=dict)
+
+
+class App:
+    """The gateway as an ASGI application, over the routes of `table`. Owns the gateway: closes it when the server stops."""
+
+    def __init__(self, gateway: Gateway, routes: tuple[Route, ...]) -> None:
+        self.gateway = gateway
+        self.routes = routes
+        self._fixed: dict[str, dict[str, Route]] = {}
+        self._open: list[tuple[str, dict[str, Route]]] = []
+        for route in routes:
+            prefix, braced, _ = route.path.partition("{")
+            if not braced:
+                self._fixed.setdefault(route.path, {})[route.method] = route
+                continue
+            methods = next((methods for known, methods in self._open if known == prefix), None)
+            if methods is None:
+                methods = {}
+                self._open.append((prefix, methods))
+            methods[route.method] = route
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self.gateway.aclose()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        headers = Headers(scope)
+        context: Context | None = None
+        id_ = request_id(headers)
+        try:
+            route = self._route(scope)
+            context = Context(self.gateway, scope, receive, headers, id_, route)
+            reply = await self._handle(context)
+        except Problem as problem:
+            reply = problem_reply(problem, id_)
+        except ClientDisconnect:
+            return
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("request %s failed", id_)
+            reply = problem_reply(Problem("internal-error", "The gateway failed; see its log for the request id."), id_)
+        content = reply.content()
+        sent = self._headers(reply, context, id_, started, len(content))
+        if scope["method"] == "HEAD":
+            content = b""
+        start: Message = {"type": "http.response.start", "status": reply.status, "headers": sent}
+        await send(start)
+        await send({"type": "http.response.body", "body": content})
+
+    async def _handle(self, context: Context) -> Reply:
+        """Caller, then scope, then the handler: nothing is looked at before it is known who asks."""
+        route = context.route
+        if route.scope is not None and self.gateway.callers:
+            key = caller_key(context.headers)
+            caller = self.gateway.callers.find(key) if key is not None else None
+            if caller is None:
+                what = "No caller key was sent." if key is None else "The caller key is not known here."
+                raise Problem("unauthenticated", what)
+            if route.scope and route.scope not in caller.scopes:
+                raise Problem("forbidden", f"This needs the scope {route.scope}, which the caller key lacks.")
+            context.caller = caller
+        return await route.handler(context)
+
+    def _route(self, scope: Scope) -> Route:
+        path = scope.get("raw_path", b"").decode("latin-1")
+        methods = self._fixed.get(path)
+        if methods is None:
+            for prefix, open_methods in self._open:
+                rest = path.removeprefix(prefix)
+                if rest != path and rest and "/" not in rest:
+                    methods = open_methods
+                    break
+        if methods is None:
+            raise Problem("not-found", "There is no such route; see /docs.")
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        route = methods.get(method)
+        if route is None:
+            allowed = [*methods, *(["HEAD"] if "GET" in methods else [])]
+            raise Problem("method-not-allowed", f"This route takes {', '.join(allowed)}.", allow=allowed)
+        return route
+
+    @staticmethod
+    def _headers(
+        reply: Reply, context: Context | None, id_: str, started: float, length: int
+    ) -> list[tuple[bytes, bytes]]:
+        provider = context.provider_seconds if context is not None else 0.0
+        gateway = max(0.0, time.perf_counter() - started - provider)
+        told: Mapping[str, str] = {
+            "content-type": reply.media,
+            "content-length": str(length),
+            "x-request-id": id_,
+            "cache-control": "private, no-store",
+            "server-timing": f"gateway;dur={gateway * 1000:.2f}, provider;dur={provider * 1000:.2f}",
+            "x-content-type-options": "nosniff",
+            **(context.tell if context is not None else {}),
+            **reply.headers,
+        }
+        if context is not None and context.connection is not None:
+            told = {**told, "x-crm-connection": context.connection}
+        if reply.status == 204:
+            told = {name: value for name, value in told.items() if name not in ("content-type", "content-length")}
+        return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in told.items()]
+
+
+def problem_reply(problem: Problem, id_: str) -> Reply:
+    """A problem as an answer, with the headers that go with it."""
+    headers: dict[str, str] = {}
+    if problem.retry_after is not None:
+        headers["retry-after"] = str(problem.retry_after)
+    if problem.allow:
+        headers["allow"] = ", ".join(problem.allow)
+    if problem.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if problem.connection is not None:
+        headers["x-crm-connection"] = problem.connection
+    return Reply(problem.status, problem.body(id_), media=PROBLEM, headers=headers)

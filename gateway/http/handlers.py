@@ -1,0 +1,283 @@
+"""What each route does: read the request, ask the gateway, shape the answer."""
+
+import asyncio
+import html
+from typing import Any
+
+from gateway.codecs import STATUSES, instant_string
+from gateway.connections import Connection
+from gateway.errors import CODES, FieldError, Problem
+from gateway.http import requests as read
+from gateway.http.app import Context, Reply
+from gateway.listing import FILTERS, SORTS, Lister, Wanted
+from gateway.opportunities import Ask, Opportunities, deadline_in
+from gateway.opportunity import Draft, Patch, validated
+from gateway.presenting import connection_info
+from gateway.strict_json import Json
+from gateway.translating import translate
+
+MOST_IDS = 100
+MOST_LISTED = 100
+
+
+def _ask(context: Context, connection: Connection, parameters: dict[str, str]) -> Ask:
+    strict = read.wants_strict(context.headers)
+    if strict:
+        context.tell["preference-applied"] = "handling=strict"
+    return Ask(
+        deadline=deadline_in(read.timeout(context.headers, connection.timeout)),
+        strict=strict,
+        explain=read.flag(parameters, "explain"),
+        raw=read.flag(parameters, "raw"),
+        caller=context.caller.name,
+    )
+
+
+def _refuse_idempotency_key(context: Context) -> None:
+    """A key that is taken but not honoured would be worse than none."""
+    if context.headers.every("idempotency-key"):
+        raise read.bad_header("idempotency-key", "this version has no idempotency yet; leave it out")
+
+
+def _on(context: Context) -> tuple[Opportunities, str]:
+    opportunities, native = context.gateway.route(
+        context.caller, context.headers.one("x-crm-connection"), read.raw_id(context.scope)
+    )
+    context.connection = opportunities.name
+    return opportunities, native
+
+
+def _done(context: Context, opportunities: Opportunities, ask: Ask) -> None:
+    """Note for the answer's headers what the provider took and what is left of its budget."""
+    context.provider_seconds += ask.provider_seconds
+    left = opportunities.connection.budget_left
+    if left is not None and left.remaining is not None:
+        context.tell["ratelimit"] = f'"provider";r={left.remaining}'
+        if left.limit is not None:
+            budget = opportunities.adapter.limits.budget
+            window = f";w={budget.per:.0f}" if budget is not None else ""
+            context.tell["ratelimit-policy"] = f'"provider";q={left.limit}{window}'
+
+
+async def get_opportunity(context: Context) -> Reply:
+    """One record."""
+    parameters = read.query(context.scope, ("explain", "raw"))
+    opportunities, native = _on(context)
+    ask = _ask(context, opportunities.connection, parameters)
+    context.tell["x-cache"] = "bypass"
+    try:
+        answer = await opportunities.get(native, ask)
+    finally:
+        _done(context, opportunities, ask)
+    return Reply(body={"data": answer.data, "meta": answer.meta})
+
+
+LIST_PARAMETERS = ("limit", "cursor", *FILTERS, "sort", "ids", "explain", "raw")
+
+
+async def list_opportunities(context: Context) -> Reply:
+    """A page, or with `ids` the records of these ids in their order."""
+    parameters = read.query(context.scope, LIST_PARAMETERS)
+    context.tell["x-cache"] = "bypass"
+    if "ids" in parameters:
+        return await _by_ids(context, parameters)
+    wanted = _wanted(parameters)
+    opportunities = context.gateway.choose(context.caller, context.headers.one("x-crm-connection"))
+    context.connection = opportunities.name
+    ask = _ask(context, opportunities.connection, parameters)
+    try:
+        listing = await Lister(opportunities, wanted, ask).page()
+    except Problem as problem:
+        problem.connection = opportunities.name
+        raise
+    finally:
+        _done(context, opportunities, ask)
+    page = {"next_cursor": listing.next_cursor, "limit": listing.limit}
+    return Reply(body={"data": listing.data, "page": page, "meta": listing.meta})
+
+
+def _wanted(parameters: dict[str, str]) -> Wanted:
+    """The parameters of a page, checked; every fault is named at once."""
+    errors = []
+    limit = parameters.get("limit", "25")
+    if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= MOST_LISTED):
+        errors.append(FieldError("limit", f"expected a whole number from 1 to {MOST_LISTED}"))
+        limit = "1"
+    filters = {name: parameters[name] for name in FILTERS if name in parameters}
+    errors += [
+        FieldError(name, "expected a value; leave it out to ask for all") for name in filters if not filters[name]
+    ]
+    if filters.get("status", "open") not in STATUSES:
+        errors.append(FieldError("status", f"expected one of {', '.join(STATUSES)}"))
+    if filters.get("modified_since"):
+        try:
+            filters["modified_since"], _ = instant_string(filters["modified_since"], None)
+        except ValueError as error:
+            errors.append(FieldError("modified_since", f"expected an instant such as 2024-01-15T10:30:00Z: {error}"))
+    sort = parameters.get("sort")
+    if sort is not None and sort.removeprefix("-") not in SORTS:
+        errors.append(FieldError("sort", f"expected one of {', '.join(SORTS)}, with a leading - for descending"))
+    if parameters.get("cursor") == "":
+        errors.append(FieldError("cursor", "expected a `page.next_cursor`; leave it out for the first page"))
+    if errors:
+        raise Problem("invalid-request", "The query has parameters that cannot be taken: see `errors`.", errors=errors)
+    return Wanted(int(limit), parameters.get("cursor"), filters, sort)
+
+
+async def _by_ids(context: Context, parameters: dict[str, str]) -> Reply:
+    """Records by id, of any connections; one that fails is null in `data` and named in `meta.errors`."""
+    beside = [name for name in parameters if name not in ("ids", "explain", "raw")]
+    if beside:
+        raise Problem("invalid-request", "`ids` takes no filters, limit, cursor or sort beside it.",
+                      errors=[FieldError(name, "not together with `ids`") for name in beside])  # fmt: skip
+    ids = parameters["ids"].split(",")
+    if not parameters["ids"] or len(ids) > MOST_IDS:
+        raise read.bad_parameter("ids", f"expected 1 to {MOST_IDS} ids, separated by commas")
+    read.flag(parameters, "explain")
+    read.flag(parameters, "raw")
+    header = context.headers.one("x-crm-connection")
+    if header is not None:
+        context.connection = context.gateway.choose(context.caller, header).name
+    told: dict[str, tuple[dict[str, Json] | None, dict[str, Json]]] = {}
+
+    async def one(id_: str) -> None:
+        try:
+            opportunities, native = context.gateway.route(context.caller, header, id_)
+            ask = _ask(context, opportunities.connection, parameters)
+            try:
+                answer = await opportunities.get(native, ask)
+            finally:
+                context.provider_seconds = max(context.provider_seconds, ask.provider_seconds)
+            told[id_] = (answer.data, answer.meta)
+        except Problem as problem:
+            told[id_] = (None, {"problem": problem.body(context.request_id)})
+
+    async with asyncio.TaskGroup() as group:
+        for id_ in dict.fromkeys(ids):  # asked for twice is read once
+            group.create_task(one(id_))
+    meta: dict[str, Json] = {"issues": [], "errors": []}
+    for name in ("explain", "raw"):
+        if read.flag(parameters, name):
+            meta[name] = [told[id_][1].get(name) for id_ in ids]
+    for index, id_ in enumerate(ids):
+        data, beside_it = told[id_]
+        if data is None:
+            meta["errors"].append({"index": index, "id": id_[:300], "problem": beside_it["problem"]})
+        else:
+            meta["issues"] += [{"index": index, "id": data["id"], **issue} for issue in beside_it["issues"]]
+    page = {"next_cursor": None, "limit": len(ids)}
+    return Reply(body={"data": [told[id_][0] for id_ in ids], "page": page, "meta": meta})
+
+
+async def create_opportunity(context: Context) -> Reply:
+    """A new record: 201 with where it is."""
+    parameters = read.query(context.scope, ("explain", "raw"))
+    _refuse_idempotency_key(context)
+    opportunities = context.gateway.choose(context.caller, context.headers.one("x-crm-connection"))
+    context.connection = opportunities.name
+    opportunities.need("create")
+    body = await read.json_body(context.scope, context.receive, context.headers, context.gateway.config.limits.body)
+    draft = validated(Draft, body)
+    ask = _ask(context, opportunities.connection, parameters)
+    try:
+        answer = await opportunities.create(draft, ask)
+    finally:
+        _done(context, opportunities, ask)
+    location = f"/v1/opportunities/{answer.data['id']}"
+    return Reply(201, {"data": answer.data, "meta": answer.meta}, headers={"location": location})
+
+
+async def update_opportunity(context: Context) -> Reply:
+    """The record after a merge patch."""
+    parameters = read.query(context.scope, ("explain", "raw"))
+    _refuse_idempotency_key(context)
+    opportunities, native = _on(context)
+    opportunities.need("update")
+    body = await read.json_body(context.scope, context.receive, context.headers, context.gateway.config.limits.body)
+    patch = validated(Patch, body)
+    ask = _ask(context, opportunities.connection, parameters)
+    try:
+        answer = await opportunities.update(native, patch, ask)
+    finally:
+        _done(context, opportunities, ask)
+    return Reply(body={"data": answer.data, "meta": answer.meta})
+
+
+async def delete_opportunity(context: Context) -> Reply:
+    """Gone."""
+    parameters = read.query(context.scope, ())
+    _refuse_idempotency_key(context)
+    opportunities, native = _on(context)
+    ask = _ask(context, opportunities.connection, parameters)
+    try:
+        await opportunities.delete(native, ask)
+    finally:
+        _done(context, opportunities, ask)
+    return Reply(204)
+
+
+async def list_connections(context: Context) -> Reply:
+    """What each connection that the caller may use can do."""
+    read.query(context.scope, ())
+    names = context.gateway.visible(context.caller)
+    return Reply(body={"data": [_info(context, name) for name in names], "meta": {}})
+
+
+async def get_connection(context: Context) -> Reply:
+    """What one connection can do."""
+    read.query(context.scope, ())
+    name = context.scope["raw_path"].rsplit(b"/", 1)[1].decode("latin-1")
+    if name not in context.gateway.visible(context.caller):
+        raise Problem("not-found", "There is no such connection.")
+    return Reply(body={"data": _info(context, name), "meta": {}})
+
+
+def _info(context: Context, name: str) -> dict[str, Json]:
+    return connection_info(context.gateway.on(name), context.gateway.config)
+
+
+async def translate_record(context: Context) -> Reply:
+    """A bare record in another dialect; no provider is called."""
+    parameters = read.query(context.scope, ("from", "to"))
+    missing = [name for name in ("from", "to") if not parameters.get(name)]
+    if missing:
+        raise Problem("invalid-request", "Say from which dialect to which.",
+                      errors=[FieldError(name, "required") for name in missing])  # fmt: skip
+    body = await read.json_body(context.scope, context.receive, context.headers, context.gateway.config.limits.body)
+    data, meta = translate(body, parameters["from"], parameters["to"])
+    return Reply(body={"data": data, "meta": meta})
+
+
+async def healthz(context: Context) -> Reply:
+    """Alive."""
+    read.query(context.scope, ())
+    return Reply(body={"status": "ok"})
+
+
+async def readyz(context: Context) -> Reply:
+    """Ready to serve."""
+    read.query(context.scope, ())
+    return Reply(body={"status": "ready"})
+
+
+async def problem_page(context: Context) -> Reply:
+    """What a problem code means and what to do."""
+    read.query(context.scope, ())
+    name = context.scope["raw_path"].rsplit(b"/", 1)[1].decode("latin-1")
+    code = CODES.get(name)
+    if code is None:
+        raise Problem("not-found", "There is no such problem code; see /docs.")
+    told: dict[str, Any] = {
+        "HTTP status": str(code.status), "Who must act": code.origin,
+        "Worth repeating": "yes, after the time in `retry_after` where it is told" if code.retryable else "not as it is",
+    }  # fmt: skip
+    rows = "".join(f"<dt>{html.escape(term)}</dt><dd>{html.escape(value)}</dd>" for term, value in told.items())
+    page = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{code.code}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"></head>'
+        f"<body><main><h1>{html.escape(code.title)}</h1><p><code>{code.code}</code></p>"
+        f"<h2>What it means</h2><p>{html.escape(code.meaning)}</p>"
+        f"<h2>What to do</h2><p>{html.escape(code.advice)}</p><dl>{rows}</dl></main></body></html>\n"
+    )
+    headers = {"content-security-policy": "default-src 'none'"}
+    return Reply(raw=page.encode(), media="text/html; charset=utf-8", headers=headers)

@@ -1,0 +1,181 @@
+"""What a request says: headers, query and body, read strictly. Each doubt is a `Problem` that names its place."""
+
+import asyncio
+import re
+import uuid
+from collections.abc import Iterable
+from urllib.parse import parse_qsl
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
+
+from gateway.errors import FieldError, Problem
+from gateway.strict_json import Json, NotJson, loads
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=-]{1,128}\Z", re.ASCII)
+BODY_SECONDS = 10.0
+"""How long a body may take to arrive."""
+
+_SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?\Z", re.ASCII)
+_HANDLING = re.compile(r'\s*handling\s*=\s*"?(strict|lenient)"?\s*(?:;.*)?\Z', re.IGNORECASE)
+_ID = re.compile(rb"(?:[A-Za-z0-9._~-]|:|%3[Aa])+\Z")
+_JSON_TYPES = {"POST": ("application/json",), "PATCH": ("application/json", "application/merge-patch+json")}
+
+
+class Headers:
+    """A request's headers by lower-case name; a header sent twice is told apart from one sent once."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._values: dict[str, list[str]] = {}
+        for name, value in scope["headers"]:
+            self._values.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+
+    def one(self, name: str) -> str | None:
+        """The header's value, None without one. Raises `Problem` when it is sent more than once."""
+        values = self._values.get(name)
+        if values is None:
+            return None
+        if len(values) > 1:
+            raise bad_header(name, "sent more than once")
+        return values[0].strip()
+
+    def every(self, name: str) -> list[str]:
+        """All values of a header, as sent."""
+        return self._values.get(name, [])
+
+
+def bad_header(name: str, message: str) -> Problem:
+    """The problem of one header."""
+    return Problem(
+        "invalid-request", f"The header {name} cannot be taken: {message}.", errors=[FieldError(name, message)]
+    )
+
+
+def request_id(headers: Headers) -> str:
+    """The caller's `X-Request-Id` where it is one plain word, else a new one."""
+    values = headers.every("x-request-id")
+    if len(values) == 1 and REQUEST_ID.match(values[0]):
+        return values[0]
+    return uuid.uuid4().hex
+
+
+def caller_key(headers: Headers) -> str | None:
+    """The key in `Authorization: Bearer` or `X-API-Key`; None without one."""
+    authorization = headers.one("authorization")
+    key = headers.one("x-api-key")
+    if authorization is None:
+        return key
+    scheme, _, bearer = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not bearer.strip():
+        raise Problem("unauthenticated", "The Authorization header must be `Bearer <key>`.")
+    if key is not None and key != bearer.strip():
+        raise bad_header("x-api-key", "it differs from the key in Authorization; send one of them")
+    return bearer.strip()
+
+
+def wants_strict(headers: Headers) -> bool:
+    """Whether `Prefer: handling=strict` is asked for; other preferences are passed over, as RFC 7240 has it."""
+    for value in headers.every("prefer"):
+        for preference in value.split(","):
+            match = _HANDLING.match(preference)
+            if match:
+                return match.group(1).lower() == "strict"
+    return False
+
+
+def timeout(headers: Headers, most: float) -> float:
+    """Seconds that this request may take: `X-Request-Timeout`, never above `most`."""
+    value = headers.one("x-request-timeout")
+    if value is None:
+        return most
+    if not _SECONDS.match(value) or float(value) == 0:
+        raise bad_header("x-request-timeout", "expected seconds above 0, such as 2.5")
+    return min(float(value), most)
+
+
+def query(scope: Scope, allowed: Iterable[str]) -> dict[str, str]:
+    """The query's parameters. Raises `Problem` naming each that is unknown, repeated, or not UTF-8."""
+    known = tuple(allowed)
+    try:
+        pairs = parse_qsl(
+            scope["query_string"].decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=64
+        )
+    except (ValueError, UnicodeDecodeError):
+        raise Problem("invalid-request", "The query is not UTF-8, percent-encoded, of at most 64 parameters.") from None
+    found: dict[str, str] = {}
+    errors = []
+    for name, value in pairs:
+        if name not in known:
+            errors.append(FieldError(name[:60], f"unknown; parameters here are: {', '.join(known) or 'none'}"))
+        elif name in found:
+            errors.append(FieldError(name, "sent more than once"))
+        found[name] = value
+    if errors:
+        raise Problem("invalid-request", "The query has parameters that cannot be taken: see `errors`.", errors=errors)
+    return found
+
+
+def bad_parameter(name: str, message: str) -> Problem:
+    """The problem of one query parameter."""
+    return Problem(
+        "invalid-request", f"The parameter {name} cannot be taken: {message}.", errors=[FieldError(name, message)]
+    )
+
+
+def flag(parameters: dict[str, str], name: str) -> bool:
+    """A parameter that is `true` or `false`, false without it."""
+    value = parameters.get(name, "false")
+    if value not in ("true", "false"):
+        raise bad_parameter(name, "expected true or false")
+    return value == "true"
+
+
+def raw_id(scope: Scope) -> str:
+    """The id in the path as it was sent: unreserved characters and `:` (or `%3A`), nothing else percent-encoded."""
+    segment: bytes = scope["raw_path"].rsplit(b"/", 1)[1]
+    if not _ID.match(segment):
+        raise Problem(
+            "invalid-request", "The id is malformed.",
+            errors=[FieldError("id", "expected <connection>:<native id> or a native id, of A-Z a-z 0-9 . _ ~ -")],
+        )  # fmt: skip
+    return segment.replace(b"%3A", b":").replace(b"%3a", b":").decode("ascii")
+
+
+async def json_body(scope: Scope, receive: Receive, headers: Headers, most: int) -> Json:
+    """The body as strict JSON, of at most `most` bytes, also when it comes in chunks without a length."""
+    content_type = headers.one("content-type")
+    types = _JSON_TYPES[scope["method"]]
+    kind, _, parameters = (content_type or "").partition(";")
+    charset = parameters.strip().lower().replace('"', "")
+    if kind.strip().lower() not in types or charset not in ("", "charset=utf-8"):
+        raise Problem("unsupported-media-type", f"The body must be {' or '.join(types)}, in UTF-8.")
+    if (headers.one("content-encoding") or "identity").lower() != "identity":
+        raise Problem("unsupported-media-type", "The body must not be compressed.")
+    length = headers.one("content-length")
+    if length is not None and length.isdigit() and int(length) > most:
+        raise too_large(most)
+    chunks, size = [], 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                chunk = message.get("body", b"")
+                size += len(chunk)
+                if size > most:
+                    raise too_large(most)
+                chunks.append(chunk)
+                if not message.get("more_body"):
+                    break
+    except TimeoutError:
+        raise Problem("request-timeout", f"The body did not arrive within {BODY_SECONDS:.0f} seconds.") from None
+    try:
+        return loads(b"".join(chunks))
+    except NotJson as error:
+        raise Problem("invalid-request", f"The body is not strict JSON in UTF-8: {error}.") from None
+
+
+def too_large(most: int) -> Problem:
+    """The problem of a body over the limit."""
+    return Problem("too-large", f"The body is larger than {most} bytes.")

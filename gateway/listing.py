@@ -1,0 +1,291 @@
+"""Lists over any adapter: native filters where the provider has them, a bounded scan where it does not.
+
+Whatever is emulated is labelled, with how many records were looked at and whether that was all of them. A scan that
+reaches its bound ends the page early and hands out a cursor to go on from there: nothing is skipped and nothing is
+claimed to be complete that is not. Paging ends on every provider, also on one that says "more" for ever.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from gateway.adapter import ListQuery
+from gateway.cursors import seal, unseal
+from gateway.errors import FieldError, Problem
+from gateway.failures import bad_answer
+from gateway.opportunities import Answer, Ask, Opportunities, Read
+from gateway.strict_json import Json
+
+FILTERS = ("status", "stage", "owner", "source", "company", "q", "modified_since")
+SORTS = ("created_at", "updated_at", "name", "amount")
+CALLS = 20
+"""How many calls one list request makes at most; a scan goes on at the cursor that it hands out."""
+SORTED = 1000
+"""How many records an emulated sort looks at, at most."""
+
+_NEEDS = {
+    "status": ("status",), "stage": ("stage.id", "stage.name"), "owner": ("owner.id", "owner.name"),
+    "source": ("source",), "company": ("company.id", "company.name"), "q": ("name",), "modified_since": ("updated_at",),
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Listing:
+    """A page: opportunities, where the next one starts, and what is told beside them."""
+
+    data: list[dict[str, Json]]
+    next_cursor: str | None
+    limit: int
+    meta: dict[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One list request: `filters` by canonical name, values as the caller wrote them."""
+
+    limit: int
+    cursor: str | None = None
+    filters: Mapping[str, str] = field(default_factory=dict)
+    sort: str | None = None
+
+
+@dataclass(slots=True)
+class _Scan:
+    """Where a scan stands: the provider's token of the page, its size, and how many of its records are done."""
+
+    token: str | None
+    size: int
+    offset: int
+    scanned: int = 0
+    exhausted: bool = False
+
+
+def filter_mode(opportunities: Opportunities, name: str) -> str:
+    """`native`, `emulated` or `none`: how this connection can filter by `name`, derived from adapter and table."""
+    if name in opportunities.adapter.filters:
+        return "native"
+    readable = opportunities.adapter.table.readable()
+    return "emulated" if any(need in readable for need in _NEEDS[name]) else "none"
+
+
+def sort_mode(opportunities: Opportunities, name: str) -> str:
+    """`native`, `emulated` or `none` for a sort such as `-created_at`."""
+    adapter = opportunities.adapter
+    if name in adapter.sorts or name == adapter.default_sort:
+        return "native"
+    path = "amount.value" if name.lstrip("-") == "amount" else name.lstrip("-")
+    return "emulated" if path in adapter.table.readable() else "none"
+
+
+class Lister:
+    """Lists the opportunities of one connection for one request."""
+
+    def __init__(self, opportunities: Opportunities, wanted: Wanted, ask: Ask) -> None:
+        self.opportunities = opportunities
+        self.adapter = opportunities.adapter
+        self.wanted = wanted
+        self.ask = ask
+        self.reads: list[Read] = []
+        self.errors: list[Json] = []
+        self.remembered: dict[tuple[str, Json], bool] = {}
+        self.native: list[tuple[str, str]] = []
+        self.emulated: dict[str, str] = {}
+        self.sorts_here = False
+
+    async def page(self) -> Listing:
+        """The page. Raises `Problem`."""
+        self.opportunities.need("list")
+        self._divide()
+        binding = [self.opportunities.name, self.ask.caller, sorted(self.wanted.filters.items()), self.wanted.sort]
+        key = self.opportunities.connection.cursor_key
+        position = None if self.wanted.cursor is None else unseal(key, binding, self.wanted.cursor)
+        if self.sorts_here:
+            following, scan = await self._sorted(position)
+        else:
+            following, scan = await self._scanned(position)
+        next_cursor = None if following is None else seal(key, binding, following)
+        return Listing([read.opportunity for read in self.reads], next_cursor, self.wanted.limit, self._meta(scan))
+
+    def _divide(self) -> None:
+        """Which filters the provider does itself, which are done here; raise for what can be done nowhere."""
+        impossible, here = [], []
+        for name, value in self.wanted.filters.items():
+            take = self.adapter.filters.get(name)
+            pair = take(value) if take is not None else None
+            # Two filters on one parameter cannot both be handed on: the second is done here.
+            if pair is not None and pair[0] not in dict(self.native):
+                self.native.append(pair)
+            elif any(need in self.adapter.table.readable() for need in _NEEDS[name]):
+                self.emulated[name] = value
+                here.append(name)
+            else:
+                impossible.append(name)
+        if self.wanted.sort is not None:
+            mode = sort_mode(self.opportunities, self.wanted.sort)
+            self.sorts_here = mode == "emulated"
+            (impossible if mode == "none" else here if mode == "emulated" else []).append("sort")
+        if impossible:
+            raise Problem(
+                "invalid-request",
+                f"{self.adapter.title} does not tell what is needed for this list.",
+                errors=[
+                    FieldError(name, f"{self.adapter.title} cannot answer this, not even by a scan")
+                    for name in impossible
+                ],
+                connection=self.opportunities.name,
+            )
+        if self.ask.strict and here:
+            raise Problem(
+                "not-native",
+                f"{self.adapter.title} has no such filter or sort, and strict handling was asked for.",
+                errors=[FieldError(name, "would have to be emulated") for name in here],
+                connection=self.opportunities.name,
+            )
+
+    async def _scanned(self, position: Json) -> tuple[Json, _Scan]:
+        """Fill the page in the provider's order; (where the next page starts or None, the scan)."""
+        scan = _Scan(*position) if position is not None else _Scan(None, self._size(), 0)
+        while len(self.reads) < self.wanted.limit and self.ask.calls < CALLS:
+            if await self._one_page(scan, self.wanted.limit):
+                return None, scan
+        return [scan.token, scan.size, scan.offset], scan
+
+    async def _sorted(self, position: Json) -> tuple[Json, _Scan]:
+        """Look at everything up to a bound, sort it, and cut the page out of it."""
+        start = position if isinstance(position, int) else 0
+        scan = _Scan(None, self.adapter.limits.page, 0)
+        while scan.scanned < SORTED and self.ask.calls < CALLS:
+            if await self._one_page(scan, SORTED):
+                break
+        name = (self.wanted.sort or "").lstrip("-")
+        told = [read for read in self.reads if _sort_key(read, name) is not None]
+        untold = [read for read in self.reads if _sort_key(read, name) is None]
+        told.sort(key=lambda read: _sort_key(read, name), reverse=(self.wanted.sort or "").startswith("-"))  # type: ignore[arg-type, return-value]  # one type a field, None left out
+        everything = told + untold
+        end = start + self.wanted.limit
+        self.reads = everything[start:end]
+        return (end if end < len(everything) else None), scan
+
+    def _size(self) -> int:
+        most = self.adapter.limits.page
+        return most if self.emulated else min(self.wanted.limit, most)
+
+    async def _one_page(self, scan: _Scan, limit: int) -> bool:
+        """Take what fits from the provider's next page; whether that was the provider's last record."""
+        sort = None if self.sorts_here else self.wanted.sort
+        query = ListQuery(scan.size, scan.token, tuple(self.native), sort)
+        call = self.adapter.list(query)
+        reply = await self.opportunities.send(call, self.ask)
+        page = self.adapter.page(reply.body, query)
+        if page is None:
+            raise bad_answer("no_record", call, self.opportunities.name)
+        for place in range(scan.offset, len(page.items)):
+            if len(self.reads) >= limit or self.ask.calls >= CALLS:
+                scan.offset = place
+                return False
+            await self._take(page.items[place], call)
+            scan.scanned += 1
+        # A page without records, or one that leads to itself, is the end, whatever it says.
+        if page.next is None or not page.items or page.next == scan.token:
+            scan.exhausted = True
+            return True
+        scan.token, scan.offset = page.next, 0
+        return False
+
+    async def _take(self, item: Json, call: object) -> None:
+        try:
+            read = self.opportunities.record_of(item, call)  # type: ignore[arg-type]  # the list's Call
+        except Problem as problem:
+            self.errors.append({"index": len(self.reads), "id": None, "problem": problem.body()})
+            return
+        for name, value in self.emulated.items():
+            if not await self._fits(name, value, read):
+                return
+        self.reads.append(read)
+
+    async def _fits(self, name: str, value: str, read: Read) -> bool:
+        fits = matches(name, value, read.opportunity)
+        if fits is not None:
+            return fits
+        # The thin record does not tell. Records that refer to the same thing need to be asked about it only once.
+        reference = (read.opportunity.get(name) or {}).get("id") if name in ("owner", "company", "stage") else None
+        if reference is not None and (name, reference) in self.remembered:
+            return self.remembered[name, reference]
+        try:
+            whole = await self.opportunities.read(read.opportunity["native_id"], self.ask)
+        except Problem as problem:
+            if problem.code != "not-found":  # it may have been deleted since the list was made
+                raise
+            return False
+        told = bool(matches(name, value, whole.opportunity))
+        if reference is not None:
+            self.remembered[name, reference] = told
+        return told
+
+    def _meta(self, scan: _Scan) -> dict[str, Json]:
+        issues = [
+            {"index": index, "id": read.opportunity["id"], **issue.body()}
+            for index, read in enumerate(self.reads)
+            for issue in read.issues()
+        ]
+        filters: dict[str, Json] = {
+            name: {"mode": "native"} for name in self.wanted.filters if name not in self.emulated
+        }
+        seen = {"mode": "emulated", "scanned": scan.scanned, "exhausted": scan.exhausted}
+        filters.update({name: dict(seen) for name in self.emulated})
+        if self.sorts_here:
+            filters["sort"] = dict(seen)
+        meta: dict[str, Json] = {
+            "sort": self.wanted.sort or self.adapter.default_sort,
+            "filters": filters,
+            "issues": issues,
+            "errors": self.errors,
+        }
+        told: list[Answer] = []
+        if self.ask.explain or self.ask.raw:
+            told = [self.opportunities.answer(read, self.ask) for read in self.reads]
+        if self.ask.explain:
+            meta["explain"] = [answer.meta["explain"] for answer in told]
+        if self.ask.raw:
+            meta["raw"] = [answer.meta["raw"] for answer in told]
+        return meta
+
+
+def matches(name: str, value: str, opportunity: Mapping[str, Json]) -> bool | None:
+    """Whether an opportunity fits a filter; None where it does not tell."""
+    if name in ("status", "source"):
+        return opportunity[name] == value if name in opportunity else None
+    if name in ("stage", "owner", "company"):
+        if name not in opportunity:
+            return None
+        thing = opportunity[name] or {}
+        if value in (thing.get("id"), thing.get("name")):
+            return True
+        return False if "name" in thing or not thing else None
+    if name == "modified_since":
+        told = opportunity.get("updated_at")
+        return None if told is None else _instant_key(told) >= _instant_key(value)
+    wanted = value.casefold()
+    return any(wanted in text.casefold() for text in _searched(opportunity))
+
+
+def _searched(opportunity: Mapping[str, Json]) -> list[str]:
+    """What `q` looks in: the opportunity's and the company's name, and its contacts' names and addresses."""
+    texts = [opportunity.get("name"), (opportunity.get("company") or {}).get("name")]
+    for contact in opportunity.get("contacts") or ():
+        texts.append(contact.get("name"))
+        texts.extend(email.get("address") for email in contact.get("emails") or ())
+    return [text for text in texts if text]
+
+
+def _instant_key(spelled: str) -> str:
+    """Instants in UTC in an order: `Z` sorts behind the digits of a fraction, so it goes."""
+    return spelled.removesuffix("Z")
+
+
+def _sort_key(read: Read, name: str) -> Decimal | str | None:
+    if name == "amount":
+        value = (read.opportunity.get("amount") or {}).get("value")
+        return None if value is None else Decimal(value)
+    value = read.opportunity.get(name)
+    return None if value is None else _instant_key(value) if name.endswith("_at") else str(value)

@@ -1,0 +1,343 @@
+"""Get, create, update and delete over any adapter: what is the same for all providers is written here, once.
+
+A write is planned on the field table, sent in as many calls as the adapter needs, read again, and compared: the caller is
+told what took and what did not, leaf by leaf, and whether a failed write may have been applied.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gateway.adapter import Call, Reply, Stage
+from gateway.connections import Connection
+from gateway.errors import CallFailed, FieldError, Outcome, Problem
+from gateway.explaining import explain
+from gateway.failures import bad_answer, problem_of_failure, problem_of_reply
+from gateway.ids import is_native
+from gateway.reading import Issue, Reading
+from gateway.strict_json import Json
+from gateway.writing import NotApplied, Plan, leaves_of, plan, settle
+
+
+@dataclass(slots=True)
+class Ask:
+    """What one request wants besides the record, and what it has cost so far.
+
+    `deadline` is a time of the running loop's clock. `provider_seconds` is the time spent waiting for providers.
+    """
+
+    deadline: float
+    strict: bool = False
+    explain: bool = False
+    raw: bool = False
+    caller: str = ""
+    provider_seconds: float = 0.0
+    calls: int = 0
+
+
+@dataclass(slots=True)
+class Answer:
+    """An opportunity and what is told beside it."""
+
+    data: dict[str, Json]
+    meta: dict[str, Json] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Read:
+    """A record as read: its canonical form, and how it was come by."""
+
+    opportunity: dict[str, Json]
+    reading: Reading
+    record: dict[str, Json]
+    whole: bool
+
+    def issues(self) -> list[Issue]:
+        """What could not be read; in a whole record also what should be there and is not."""
+        issues = list(self.reading.issues)
+        if self.whole:
+            seen = {issue.path for issue in issues}
+            for name, path in self.reading.missing:
+                if path not in seen:
+                    seen.add(path)
+                    issues.append(Issue(name, path, "missing", "the provider's whole record should have it"))
+        return issues
+
+
+class Opportunities:
+    """The opportunities of one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.adapter = connection.adapter
+        self.name = connection.name
+
+    # --- reading
+
+    async def get(self, native_id: str, ask: Ask) -> Answer:
+        """The record with this id. Raises `Problem`."""
+        return self.answer(await self.read(native_id, ask), ask)
+
+    async def read(self, native_id: str, ask: Ask) -> Read:
+        """The record with this id, with how it was read."""
+        self.need("get")
+        self._check_id(native_id)
+        call = self.adapter.get(native_id)
+        reply = await self.send(call, ask)
+        read = self.record_of(self.adapter.record(reply.body), call)
+        if read.opportunity["native_id"] != native_id:
+            raise bad_answer("other_id", call, self.name)
+        return read
+
+    def answer(self, read: Read, ask: Ask) -> Answer:
+        """The opportunity with its issues, and with what `explain` and `raw` ask for."""
+        meta: dict[str, Json] = {"issues": [issue.body() for issue in read.issues()]}
+        if ask.explain:
+            meta["explain"] = explain(self.adapter.table, read.record, read.reading)
+        if ask.raw:
+            meta["raw"] = read.record
+        return Answer(read.opportunity, meta)
+
+    def record_of(self, record: Json, call: Call) -> Read:
+        """A provider's record as an opportunity. Raises `Problem` when it is none or its id cannot be read."""
+        if not isinstance(record, dict):
+            raise bad_answer("no_record", call, self.name)
+        reading = self.adapter.table.read(record)
+        native = reading.values.get("native_id")
+        if not is_native(native):
+            raise bad_answer("no_record", call, self.name)
+        whole = call.operation in self.adapter.whole
+        opportunity = {
+            "id": f"{self.name}:{native}",
+            "native_id": native,
+            "connection": self.name,
+            "provider": self.adapter.name,
+            "complete": whole,
+            **reading.values,
+            "extensions": reading.extensions,
+        }
+        return Read(opportunity, reading, record, whole)
+
+    # --- writing
+
+    async def create(self, draft: Mapping[str, Json], ask: Ask) -> Answer:
+        """A new record as the provider now has it, with the ledger of what took. Sent once, whatever comes back."""
+        self.need("create")
+        # Null in a new record is the same as leaving it out: there is nothing to clear.
+        fields = {name: value for name, value in draft.items() if value is not None}
+        planned = await self._plan(fields, "create", ask)
+        created: Read | None = None
+        for call in self.adapter.create(planned.bodies):
+            reply = await self.send(call, ask)
+            created = created or self.record_of(self.adapter.record(reply.body), call)
+        if created is None:
+            raise RuntimeError(f"{self.adapter.name}: create made no call")
+        stored, unread = await self._read_back(created.opportunity["native_id"], created, ask)
+        return self._written(stored or created, planned, {}, unread, ask)
+
+    async def update(self, native_id: str, patch: Mapping[str, Json], ask: Ask) -> Answer:
+        """The record after a merge patch, with the ledger of what took. Only what is in the patch is sent."""
+        self.need("update")
+        self._check_id(native_id)
+        planned = await self._plan(patch, "update", ask)
+        failed: dict[str, str] = {}
+        answered: Read | None = None
+        calls = list(self.adapter.update(native_id, planned.bodies)) if planned.bodies else []
+        for place, call in enumerate(calls):
+            try:
+                reply = await self.send(call, ask)
+            except Problem as problem:
+                if place == 0:
+                    raise
+                failed[call.operation] = problem.detail
+                failed.update(
+                    {later.operation: "not sent, since a call before it failed" for later in calls[place + 1 :]}
+                )
+                break
+            answered = self._maybe_record(reply, call) or answered
+        stored, unread = await self._read_back(native_id, answered, ask)
+        if stored is None:
+            assert unread is not None
+            if calls:
+                unread.outcome = "applied"
+                unread.retryable = False
+                unread.detail = f"The write was applied, but reading it back failed: {unread.detail}"
+            raise unread
+        return self._written(stored, planned, failed, unread, ask)
+
+    async def delete(self, native_id: str, ask: Ask) -> None:
+        """The record is gone. Raises `Problem("not-found")` when it was gone already."""
+        self.need("delete")
+        self._check_id(native_id)
+        await self.send(self.adapter.delete(native_id), ask)
+
+    async def _plan(self, fields: Mapping[str, Json], operation: str, ask: Ask) -> Plan:
+        """What to send. Under strict handling whatever cannot be held is refused before a byte goes out."""
+        wanted, refused = await self._with_stage(dict(fields), ask)
+        operations = self.adapter.writes[operation]
+        self._complete_dates(wanted, operations)
+        planned = plan(self.adapter.table, wanted, operations, self.adapter.title)
+        planned.refused[:0] = refused
+        # What was worked out on the way (a stage's id from its name) is sent, but the ledger answers the caller's words.
+        asked = tuple(path for path, _ in leaves_of(fields))
+        planned.sent = [sent for sent in planned.sent if _within(sent.field, asked)]
+        if ask.strict and planned.refused:
+            raise Problem(
+                "not-writable",
+                f"{self.adapter.title} cannot hold everything in this request, and strict handling was asked for.",
+                errors=[FieldError(entry.field, entry.detail) for entry in planned.refused],
+                outcome="not_applied",
+                connection=self.name,
+            )
+        return planned
+
+    def _complete_dates(self, fields: dict[str, Json], operations: tuple[str, ...]) -> None:
+        """A day where the provider takes an instant is midnight UTC; an instant where it takes a day is its day."""
+        close = fields.get("expected_close")
+        if not close:
+            return
+        writable = self.adapter.table.writable(operations)
+        if "expected_close.at" in writable and "at" not in close:
+            fields["expected_close"] = {**close, "at": None if close["on"] is None else f"{close['on']}T00:00:00Z"}
+        elif "expected_close.on" in writable and "on" not in close:
+            fields["expected_close"] = {**close, "on": None if close["at"] is None else close["at"][:10]}
+
+    async def _with_stage(self, fields: dict[str, Json], ask: Ask) -> tuple[dict[str, Json], list[NotApplied]]:
+        """The fields with `status` and a stage's name turned into the id of the stage that they mean."""
+        status, stage = fields.get("status"), fields.get("stage")
+        if status is None and (stage is None or "id" in stage):
+            return fields, []
+        if "stage.id" not in self.adapter.table.writable(
+            tuple(op for ops in self.adapter.writes.values() for op in ops)
+        ):
+            return fields, []  # the table will say that it cannot be written
+        known = await self._stages(ask)
+        if stage is not None:
+            fields["stage"] = stage = self._found(stage, known)
+            means = self.adapter.status_of_stage(
+                next((one for one in known if one.id == stage["id"]), Stage(stage["id"]))
+            )
+            if status is not None and means is not None and means != status:
+                raise Problem(
+                    "invalid-opportunity",
+                    "`status` contradicts the `stage` beside it; send one of them.",
+                    errors=[FieldError("status", f"the stage means {means}")],
+                    outcome="not_applied",
+                    connection=self.name,
+                )
+            return fields, []
+        fitting = [one for one in known if self.adapter.status_of_stage(one) == status]
+        if len(fitting) == 1:
+            fields["stage"] = {"id": fitting[0].id}
+            return fields, []
+        del fields["status"]
+        why = "no stage" if not fitting else "more than one stage"
+        detail = f"{why} of this connection means {status}; write a `stage`, or map one under `stages:` in config.yaml"
+        return fields, [NotApplied("status", "unsupported", detail, sent=status)]
+
+    def _found(self, stage: dict[str, Json], known: list[Stage]) -> dict[str, Json]:
+        if "id" in stage:
+            return stage
+        named = [one.id for one in known if one.name == stage["name"]]
+        if len(named) == 1:
+            return {"id": named[0], **stage}
+        names = ", ".join(dict.fromkeys(one.name for one in known if one.name)) or "none"
+        raise Problem(
+            "invalid-opportunity",
+            "The stage cannot be told from its name.",
+            errors=[FieldError("stage.name", f"{len(named)} stages are called so; write an `id`; names are: {names}")],
+            outcome="not_applied",
+            connection=self.name,
+        )
+
+    async def _stages(self, ask: Ask) -> list[Stage]:
+        if not hasattr(self.adapter, "stages"):
+            return list(self.adapter.known_stages)
+        reply = await self.send(self.adapter.stages(), ask, writing=True)
+        return list(self.adapter.stages_of(reply.body))
+
+    async def _read_back(self, native_id: str, answered: Read | None, ask: Ask) -> tuple[Read | None, Problem | None]:
+        """(the record as the provider now has it, why it could not be read). A whole answer need not be read again."""
+        if answered is not None and answered.whole:
+            return answered, None
+        try:
+            return await self.read(native_id, ask), None
+        except Problem as problem:
+            return answered, problem
+
+    def _maybe_record(self, reply: Reply, call: Call) -> Read | None:
+        try:
+            return self.record_of(self.adapter.record(reply.body), call)
+        except Problem:  # an update may answer with nothing, or with something that is no record
+            return None
+
+    def _written(
+        self, stored: Read, planned: Plan, failed: Mapping[str, str], unread: Problem | None, ask: Ask
+    ) -> Answer:
+        applied, not_applied = settle(planned, stored.opportunity, failed)
+        answer = self.answer(stored, ask)
+        answer.meta = {
+            "applied": applied,
+            "not_applied": [entry.body() for entry in not_applied],
+            "read_back": unread is None,
+            **answer.meta,
+        }
+        return answer
+
+    # --- the way out
+
+    def need(self, operation: str) -> None:
+        """Raise `Problem("operation-not-supported")` unless the adapter has the operation."""
+        if operation in self.adapter.operations():
+            return
+        write: Outcome | None = None if operation in ("get", "list") else "not_applied"
+        can = ", ".join(self.adapter.operations())
+        raise Problem(
+            "operation-not-supported",
+            f"{self.adapter.title} has no operation to {operation} an opportunity; it can {can}.",
+            outcome=write,
+            connection=self.name,
+            allow=self.methods(on_record=operation not in ("list", "create")),
+        )
+
+    def methods(self, *, on_record: bool) -> tuple[str, ...]:
+        """The HTTP methods that this provider supports on a record, or on the collection."""
+        table = (
+            (("get", "GET"), ("update", "PATCH"), ("delete", "DELETE")) if on_record
+            else (("list", "GET"), ("create", "POST"))
+        )  # fmt: skip
+        return tuple(method for operation, method in table if operation in self.adapter.operations())
+
+    async def send(self, call: Call, ask: Ask, *, writing: bool = False) -> Reply:
+        """The reply to a call that succeeded; else its `Problem`. `writing`: a look-up on the way to a write."""
+        started = time.perf_counter()
+        ask.calls += 1
+        try:
+            reply = await self.connection.send(call, ask.deadline)
+        except CallFailed as failure:
+            problem = problem_of_failure(failure, call, self.name)
+        else:
+            if reply.status < 400:
+                return reply
+            problem = problem_of_reply(self.adapter, reply, call, self.name, self.connection.secret)
+        finally:
+            ask.provider_seconds += time.perf_counter() - started
+        if writing:
+            problem.outcome = "not_applied"
+        raise problem
+
+    def _check_id(self, native_id: str) -> None:
+        pattern = self.adapter.id_pattern
+        if pattern is not None and re.fullmatch(pattern, native_id) is None:
+            raise Problem("not-found", "There is no such opportunity.", connection=self.name)
+
+
+def _within(path: str, asked: tuple[str, ...]) -> bool:
+    return any(path == one or path.startswith((f"{one}.", f"{one}[")) for one in asked)
+
+
+def deadline_in(seconds: float) -> float:
+    """The loop's time so many seconds from now."""
+    return asyncio.get_running_loop().time() + seconds

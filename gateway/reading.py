@@ -1,0 +1,333 @@
+"""A provider's record -> canonical fields, what is left over, and what could not be read.
+
+Two passes. *Scatter* walks the record once along a tree of the paths that the table knows: known places fill slots, all
+else falls into `extensions` as it is passed, so that nothing can be lost by forgetting it. *Gather* builds the canonical
+object from the slots; a value that its codec cannot read goes back into `extensions` and is named as an issue.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from gateway.codecs import MISSING, Inexact, Unreadable, kind
+from gateway.fields import Group, Leaf, Many, Node, Nothing, TableError
+from gateway.pointer import escape, leaves, tokens
+from gateway.strict_json import Json
+
+Reason = Literal["wrong_type", "unknown_word", "invalid", "inexact", "missing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """A value that could not be read: canonical `field`, JSON Pointer `path` in the record, why, and a sentence."""
+
+    field: str
+    path: str
+    reason: str
+    detail: str
+
+    def body(self) -> dict[str, Json]:
+        """As `meta.issues` shows it."""
+        return {"field": self.field, "path": self.path, "reason": self.reason, "detail": self.detail}
+
+
+@dataclass(slots=True)
+class Reading:
+    """What a record says: `values` are the canonical members in order, without those that only the gateway knows.
+
+    `missing` are (field, path) of declared places that the record does not have: drift in a whole record, normal in a
+    thin one.
+    """
+
+    values: dict[str, Json] = field(default_factory=dict)
+    extensions: dict[str, Json] = field(default_factory=dict)
+    issues: list[Issue] = field(default_factory=list)
+    missing: list[tuple[str, str]] = field(default_factory=list)
+
+
+class _Broken:
+    """Where the record has something else than the object that should hold this value; already reported."""
+
+
+_BROKEN: Any = _Broken()
+
+
+class _Place:
+    """A node of the tree of known paths: a slot, or an object with known members."""
+
+    __slots__ = ("children", "fields", "form", "slot", "under")
+
+    def __init__(self) -> None:
+        self.children: dict[str, _Place] = {}
+        self.slot: int | None = None
+        self.form: set[str] = set()
+        self.under: list[int] = []
+        self.fields: list[str] = []
+
+
+class _Level:
+    """One object's worth of table: the record itself, or the element of a list."""
+
+    def __init__(self, tree: Group, beside: dict[str, str]) -> None:
+        self.tree = tree
+        self.root = _Place()
+        self.pointers: list[str] = []
+        self.slots: dict[str, int] = {}
+        self.inner: dict[int, _Level] = {}
+        self._collect(tree, "")
+        for pointer in beside:
+            *path, last = tokens(pointer)
+            place = self.root
+            for token in path:
+                place = place.children.setdefault(token, _Place())
+            place.form.add(last)
+
+    def _collect(self, node: Node, field_path: str) -> None:
+        match node:
+            case Leaf(row):
+                for pointer in row.pointers:
+                    self._slot(pointer, field_path)
+            case Group(parts):
+                for name, part in parts.items():
+                    self._collect(part, f"{field_path}.{name}" if field_path else name)
+            case Many(items, element):
+                if items.pointer is None:
+                    self._collect(element, f"{field_path}[0]")
+                else:
+                    self.inner[id(node)] = _Level(element, {})
+                    self._slot(items.pointer, field_path)
+            case Nothing():
+                pass
+
+    def _slot(self, pointer: str, field_path: str) -> None:
+        if pointer not in self.slots:
+            self.slots[pointer] = len(self.pointers)
+            self.pointers.append(pointer)
+        slot = self.slots[pointer]
+        place = self.root
+        for token in tokens(pointer):
+            if place.slot is not None:
+                raise TableError(f"{pointer} lies inside another row's {self.pointers[place.slot]}")
+            place = place.children.setdefault(token, _Place())
+            if slot not in place.under:
+                place.under.append(slot)
+            if field_path not in place.fields:
+                place.fields.append(field_path)
+        if place.children:
+            raise TableError(f"{pointer} holds another row's place")
+        place.slot = slot
+
+
+class _Pass:
+    """The state of reading one object: its slots, where it stands in the record, and what is reported so far."""
+
+    __slots__ = ("at", "level", "out", "path", "pointer", "values")
+
+    def __init__(self, level: _Level, out: Reading, pointer: str, path: str) -> None:
+        self.level = level
+        self.out = out
+        self.pointer = pointer
+        self.path = path
+        self.values: list[Any] = [MISSING] * len(level.pointers)
+        self.at: dict[int, str] = {}
+
+    # --- scatter
+
+    def scatter(self, record: dict[str, Json]) -> None:
+        self._scatter(record, self.level.root, self.pointer)
+
+    def _scatter(self, record: dict[str, Json], place: _Place, pointer: str) -> None:
+        children, values = place.children, self.values
+        for key, value in record.items():
+            child = children.get(key)
+            if child is None:
+                if key not in place.form or type(value) is not str:
+                    self._keep(f"{pointer}/{escape(key)}", value)
+            elif child.slot is not None:
+                values[child.slot] = value
+            elif type(value) is dict and value:
+                self._scatter(value, child, f"{pointer}/{key}")
+            else:
+                self._interior(value, child, f"{pointer}/{escape(key)}")
+
+    def _interior(self, value: Json, place: _Place, pointer: str) -> None:
+        """Something else than an object with members, where one was expected."""
+        if value is None:
+            for slot in place.under:
+                self.values[slot] = None
+                self.at[slot] = pointer
+            return
+        self._keep(pointer, value)
+        if value == {}:
+            return
+        for slot in place.under:
+            self.values[slot] = _BROKEN
+        for top in dict.fromkeys(path.split(".")[0].split("[")[0] for path in place.fields):
+            self._issue(top, pointer, "wrong_type", f"expected an object, got {kind(value)}")
+
+    def _keep(self, pointer: str, value: Json) -> None:
+        if type(value) is dict or type(value) is list:
+            self.out.extensions.update(leaves(value, pointer))
+        else:
+            self.out.extensions[pointer] = value
+
+    def _issue(self, path: str, pointer: str, reason: str, detail: str) -> None:
+        issue = Issue(self.path + path, pointer, reason, detail)
+        if issue not in self.out.issues:
+            self.out.issues.append(issue)
+
+    def _where(self, slot: int) -> str:
+        return self.at.get(slot) or self.pointer + self.level.pointers[slot]
+
+    # --- gather
+
+    def gather(self) -> dict[str, Json]:
+        out: dict[str, Json] = {}
+        for name, node in self.level.tree.parts.items():
+            value = self._build(node, name)
+            if value is not MISSING:
+                out[name] = value
+        return out
+
+    def _build(self, node: Node, path: str) -> Json:
+        if type(node) is Leaf:
+            return self._leaf(node, path)
+        if type(node) is Group:
+            return self._group(node, path)
+        if type(node) is Many:
+            return self._single(node, path) if node.items.pointer is None else self._list(node, path)
+        return [] if node.many else None  # type: ignore[union-attr]  # Nothing: the provider has no such thing
+
+    def _leaf(self, leaf: Leaf, path: str) -> Json:
+        row = leaf.row
+        if not row.pointers:
+            return row.value
+        slots = [self.level.slots[pointer] for pointer in row.pointers]
+        if row.joint:
+            return self._joint(leaf, slots, path)
+        slot, raw = self._first(slots)
+        if raw is MISSING:
+            if not row.optional:
+                self._missing(path, slots[0])
+            return row.default
+        if raw is _BROKEN:
+            return row.default
+        if raw is None and leaf.nullable:
+            return None
+        try:
+            return row.codec.decode(raw)  # type: ignore[union-attr]  # a row with a path has a codec
+        except Unreadable as error:
+            self._unread(leaf, path, slot, raw, error)
+        except Inexact as error:
+            self._keep(self._where(slot), raw)
+            self._issue(path, self._where(slot), "inexact", error.detail)
+            return error.value
+        return row.default
+
+    def _first(self, slots: list[int]) -> tuple[int, Any]:
+        """The first slot that is told; others that say something else are kept."""
+        chosen, raw = slots[0], self.values[slots[0]]
+        for slot in slots[1:]:
+            other = self.values[slot]
+            if raw is MISSING:
+                chosen, raw = slot, other
+            elif other is not MISSING and other is not _BROKEN and other != raw:
+                self._keep(self._where(slot), other)
+        return chosen, raw
+
+    def _joint(self, leaf: Leaf, slots: list[int], path: str) -> Json:
+        raws = [MISSING if self.values[slot] is _BROKEN else self.values[slot] for slot in slots]
+        try:
+            value = leaf.row.codec.decode(*raws)  # type: ignore[union-attr]  # a row with a path has a codec
+        except Unreadable as error:
+            self._unread(leaf, path, slots[error.which], raws[error.which], error)
+            return leaf.row.default
+        if value is MISSING:
+            if not leaf.row.optional and all(raw is MISSING for raw in raws):
+                self._missing(path, slots[0])
+            return leaf.row.default
+        return value
+
+    def _unread(self, leaf: Leaf, path: str, slot: int, raw: Json, error: Unreadable) -> None:
+        where = self._where(slot)
+        if not leaf.row.aside:
+            self._keep(where, raw)
+        self._issue(path, where + error.below, error.reason, error.detail)
+
+    def _missing(self, path: str, slot: int) -> None:
+        if self.values[slot] is MISSING:
+            self.out.missing.append((self.path + path, self.pointer + self.level.pointers[slot]))
+
+    def _group(self, group: Group, path: str) -> Json:
+        out: dict[str, Json] = {}
+        told = filled = gap = False
+        for name, part in group.parts.items():
+            value = self._build(part, f"{path}.{name}")
+            if value is MISSING:
+                gap = True
+                continue
+            out[name] = value
+            if type(part) is Nothing or (type(part) is Leaf and part.fixed):
+                continue
+            told = True
+            filled = filled or (value is not None and value != [])
+        if not told:
+            return MISSING
+        # A reference whose id is told as null refers to nothing, whatever else was left out.
+        if not filled and (not gap or self._told_null(group, out)):
+            return None
+        return out
+
+    @staticmethod
+    def _told_null(group: Group, out: dict[str, Json]) -> bool:
+        part = group.parts.get("id")
+        return type(part) is Leaf and not part.fixed and "id" in out and out["id"] is None
+
+    def _single(self, node: Many, path: str) -> Json:
+        value = self._group(node.element, f"{path}[0]")
+        if value is MISSING:
+            return MISSING
+        return [] if value is None else [value]
+
+    def _list(self, node: Many, path: str) -> Json:
+        slot = self.level.slots[node.items.pointer or ""]
+        raw = self.values[slot]
+        if raw is MISSING:
+            if not node.items.optional:
+                self._missing(path, slot)
+            return MISSING
+        if raw is _BROKEN:
+            return MISSING
+        if raw is None:
+            return []
+        where = self._where(slot)
+        if type(raw) is not list:
+            self._keep(where, raw)
+            self._issue(path, where, "wrong_type", f"expected a list, got {kind(raw)}")
+            return MISSING
+        out: list[Json] = []
+        inner = self.level.inner[id(node)]
+        for index, element in enumerate(raw):
+            pointer = f"{where}/{index}"
+            if type(element) is dict and element:
+                reading = _Pass(inner, self.out, pointer, f"{self.path}{path}[{len(out)}].")
+                reading.scatter(element)
+                out.append(reading.gather())
+            else:
+                self._keep(pointer, element)
+                self._issue(f"{path}[{index}]", pointer, "wrong_type", f"expected an object, got {kind(element)}")
+        return out
+
+
+class Reader:
+    """Reads records by one table."""
+
+    def __init__(self, tree: Group, beside: dict[str, str]) -> None:
+        self._level = _Level(tree, beside)
+
+    def read(self, record: dict[str, Json]) -> Reading:
+        """What the record says. Never raises, whatever is in it, and changes nothing in it."""
+        out = Reading()
+        reading = _Pass(self._level, out, "", "")
+        reading.scatter(record)
+        out.values = reading.gather()
+        return out

@@ -1,0 +1,79 @@
+"""Strict JSON in, exact JSON out: no digit is lost and nothing doubtful is accepted.
+
+In: UTF-8 only, no duplicate keys, no NaN or Infinity, no lone surrogates, at most 200 levels deep; a number
+with a point or an exponent is a `Decimal` with the digits as sent, one without is an `int` of any size.
+Out: `Decimal` is written as a JSON number with its own digits, never by way of a float.
+"""
+
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+import jiter
+import msgspec
+
+Json: TypeAlias = Any
+"""None, bool, int, Decimal, str, list of Json, dict of str to Json: what `loads` gives and `dumps` takes."""
+
+_BOM = b"\xef\xbb\xbf"
+_encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=lambda value: _spelled(value))
+
+
+class NotJson(ValueError):
+    """The bytes are not strict JSON. The message says what is wrong and where, and quotes no value."""
+
+
+def loads(data: bytes) -> Json:
+    """The value that `data` spells; a byte-order mark in front of it is passed over.
+
+    Raises `NotJson` with a reason that never repeats what was sent.
+    """
+    if data.startswith(_BOM):
+        data = data[3:]
+    try:
+        return jiter.from_json(data, allow_inf_nan=False, catch_duplicate_keys=True, float_mode="decimal")
+    except ValueError as error:
+        if "InvalidOperation" in str(error):  # an exponent that no Decimal holds: kept as it is spelled
+            return _loads_spelled(data)
+        raise NotJson(_reason(str(error))) from None
+
+
+def dumps(value: Json) -> bytes:
+    """Compact JSON of `value`, member order kept."""
+    return _encoder.encode(value)
+
+
+def _loads_spelled(data: bytes) -> Json:
+    try:
+        value = jiter.from_json(data, allow_inf_nan=False, catch_duplicate_keys=True, float_mode="lossless-float")
+    except ValueError as error:
+        raise NotJson(_reason(str(error))) from None
+    return _exact(value)
+
+
+def _exact(value: Json) -> Json:
+    if isinstance(value, dict):
+        return {key: _exact(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_exact(inner) for inner in value]
+    if isinstance(value, jiter.LosslessFloat):
+        try:
+            return value.as_decimal()
+        except Exception:  # decimal.InvalidOperation, wrapped or bare: the one number that has no Decimal
+            return value
+    return value
+
+
+def _spelled(value: object) -> object:
+    if isinstance(value, jiter.LosslessFloat):
+        return msgspec.Raw(bytes(value))
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _reason(message: str) -> str:
+    """jiter's message without the key that it quotes for a duplicate: input is never echoed."""
+    if message.startswith("Detected duplicate key"):
+        return "duplicate key" + message[message.rfind('"') + 1 :]
+    return message
+
+
+__all__ = ["Decimal", "Json", "NotJson", "dumps", "loads"]

@@ -1,0 +1,119 @@
+"""A record from one dialect to another, by way of the canonical opportunity, without calling anybody."""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+
+from gateway.adapter import Adapter
+from gateway.codecs import MISSING
+from gateway.errors import FieldError, Problem
+from gateway.pointer import put
+from gateway.registry import adapter_names, load_adapter
+from gateway.shape import SHAPE
+from gateway.strict_json import Json
+from gateway.writing import NotApplied, compare, leaves_of, render
+
+CANONICAL = "canonical"
+
+
+@lru_cache
+def dialects() -> Mapping[str, Adapter]:
+    """Dialect name -> an adapter that speaks it, of every adapter that is installed."""
+    found: dict[str, Adapter] = {}
+    for name in adapter_names():
+        adapter = load_adapter(name)
+        for dialect in adapter.dialect_names():
+            found[dialect] = adapter.of_dialect(dialect)
+    return found
+
+
+def dialect_names() -> tuple[str, ...]:
+    """What `from` and `to` may be."""
+    return (CANONICAL, *dialects())
+
+
+def translate(record: Json, source: str, target: str) -> tuple[dict[str, Json], dict[str, Json]]:
+    """(the record in the target dialect, `issues` and the ledger of what the target cannot hold).
+
+    A canonical answer has no `id` and no `connection`, because no connection is involved. Raises `Problem` for an unknown
+    dialect and for a record that is no object.
+    """
+    for parameter, name in (("from", source), ("to", target)):
+        if name not in dialect_names():
+            message = f"unknown; dialects are: {', '.join(dialect_names())}"
+            raise Problem("invalid-request", "No such dialect.", errors=[FieldError(parameter, message)])
+    if not isinstance(record, dict):
+        raise Problem("invalid-opportunity", "The body must be one record, a JSON object.")
+    issues: list[Json] = []
+    provider: str | None = None
+    if source == CANONICAL:
+        values, extensions = _canonical(record)
+        told = record.get("provider")
+        provider = told if isinstance(told, str) else None
+    else:
+        adapter = dialects()[source]
+        provider = adapter.name
+        reading = adapter.table.read(record)
+        values, extensions = reading.values, reading.extensions
+        issues = [issue.body() for issue in reading.issues]
+        if target == CANONICAL:
+            data = {"provider": adapter.name, "complete": not reading.missing, **values, "extensions": extensions}
+            native = {"native_id": data.pop("native_id")} if "native_id" in data else {}
+            return native | data, {"issues": issues, "not_applied": []}
+    if target == CANONICAL:
+        return dict(record), {"issues": [], "not_applied": []}
+    speaker = dialects()[target]
+    rendered = render(speaker.table, values)
+    reread = speaker.table.read(rendered)
+    lost = [
+        entry
+        for path, value in leaves_of(values)
+        if (entry := compare(path, value, reread.values, _why(speaker, path))) is not None
+        and not (value is None and entry.stored is MISSING)
+    ]
+    lost += [
+        NotApplied(
+            "extensions", "unsupported", f"{pointer} is beyond what {speaker.title} is known to hold", sent=value
+        )
+        for pointer, value in _unheld(extensions, provider, speaker, rendered)
+    ]
+    return rendered, {"issues": issues, "not_applied": [entry.body() for entry in lost]}
+
+
+def _canonical(record: Mapping[str, Json]) -> tuple[dict[str, Json], dict[str, Json]]:
+    unknown = [name for name in record if name not in SHAPE and name not in _BESIDE]
+    if unknown:
+        errors = [FieldError(name[:60], "is not a member of an opportunity") for name in unknown]
+        raise Problem("invalid-opportunity", "The body is not a canonical opportunity.", errors=errors)
+    extensions = record.get("extensions", {})
+    shaped = {name: value for name, value in record.items() if name in SHAPE}
+    return shaped, extensions if isinstance(extensions, dict) else {}
+
+
+def _why(speaker: Adapter, path: str) -> str:
+    """The table's own sentence on a field or on the nearest thing around it."""
+    plain = re.sub(r"\[\d+\]", "[]", path)
+    while plain:
+        row = speaker.table.row_for(plain)
+        if row is not None and row.note:
+            return row.note
+        plain = plain.rpartition(".")[0].removesuffix("[]")
+    return f"{speaker.title} cannot hold it"
+
+
+_BESIDE = ("id", "connection", "provider", "complete", "extensions")
+
+
+def _unheld(
+    extensions: Mapping[str, Json], provider: str | None, speaker: Adapter, rendered: dict[str, Json]
+) -> list[tuple[str, Json]]:
+    """The extensions that found no place: a provider's own go back where they were read, another's nowhere."""
+    if provider != speaker.name:
+        return list(extensions.items())
+    left = []
+    for pointer, value in extensions.items():
+        try:
+            put(rendered, pointer, value)
+        except (ValueError, TypeError, AttributeError, IndexError):  # a place inside something that is not there
+            left.append((pointer, value))
+    return left

@@ -1,0 +1,68 @@
+"""The strict parser and the exact writer."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.strict_json import Json, NotJson, dumps, loads
+
+REFUSED = {
+    "a duplicate key": b'{"a":1,"a":2}', "a duplicate key deep down": b'[{"x":{"a":1,"b":2,"a":3}}]',
+    "a duplicate key spelled by an escape": b'{"\\u0061":1,"a":2}', "NaN": b"NaN", "Infinity": b"[Infinity]",
+    "-Infinity": b"-Infinity", "a lone high surrogate": b'"\\ud800"', "a lone low surrogate": b'"\\udc00"',
+    "surrogates swapped": b'"\\udc00\\ud800"', "not UTF-8": b'"\xff"', "a surrogate in UTF-8": b'"\xed\xa0\x80"',
+    "an overlong form": b'"\xc0\xaf"', "UTF-16": '{"a":1}'.encode("utf-16"), "a trailing comma": b"[1,]",
+    "a trailing comma in an object": b'{"a":1,}', "a leading zero": b"01", "a bare point": b"1.", "no whole part": b".5",
+    "a plus sign": b"+1", "an empty exponent": b"1e", "a control character": b'"a\x01"', "a raw tab": b'"a\tb"',
+    "trailing words": b"[1] x", "two values": b"1 2", "nothing": b"", "a blank": b" ", "cut short": b'{"a":[1,2',
+    "single quotes": b"{'a':1}", "a bare key": b"{a:1}", "a number as key": b"{1:2}", "a bad escape": b'"\\x41"',
+    "a comment": b"/*x*/1", "hexadecimal": b"0x10", "a capital word": b"True", "half a word": b"nul",
+    "too deep": b"[" * 100_000, "deep but closed": b"[" * 250 + b"]" * 250, "HTML": b"<!doctype html><p>sorry",
+    "a BOM in the middle": b'[\xef\xbb\xbf1]', "a form feed": b"\x0c[]", "a no-break space": b"[1]\xc2\xa0",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED.keys())
+def test_what_is_not_strict_json_is_refused(data: bytes) -> None:
+    with pytest.raises(NotJson):
+        loads(data)
+
+
+def test_a_refusal_repeats_nothing_of_the_input() -> None:
+    with pytest.raises(NotJson) as caught:
+        loads(b'{"canary-secret":1,"canary-secret":2}')
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "value"),
+    [
+        (b"\xef\xbb\xbf{}", {}), (b'"\\ud83d\\ude00"', "😀"), (b'"\\u0000"', "\0"), (b"-0", 0),
+        (b"18446744073709551616", 2**64), (b"50000.00", Decimal("50000.00")), (b"1E400", Decimal("1E+400")),
+        (b' {"a" : [ ] } \r\n', {"a": []}), (b'"\x7f"', "\x7f"), (b'{"":1}', {"": 1}), (b"null", None),
+    ],
+)  # fmt: skip
+def test_what_is_strict_json_is_read_exactly(data: bytes, value: Json) -> None:
+    assert loads(data) == value
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"50000.00", b"0.10", b"123456789012345678901234567890.12", b"18446744073709551616", b"1e999999999999999999999"],
+)
+def test_digits_come_out_as_they_went_in(data: bytes) -> None:
+    assert dumps(loads(b'{"a":' + data + b"}")) == b'{"a":' + data + b"}"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.decimals(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(json_values)
+def test_what_is_written_reads_as_the_same(value: Json) -> None:
+    assert loads(dumps(value)) == value
