@@ -44,8 +44,7 @@ def _fail(message: str) -> NoReturn:
 
 
 def _load(given: Path | None) -> Any:
-    from gateway.config import load_config
-    from gateway.config_file import ConfigError
+    from gateway.config import ConfigError, load_config
 
     path = _config_path(given)
     try:
@@ -98,8 +97,7 @@ def serve(config_path: Path | None, host: str | None, port: int | None, workers:
 def check_config(config_path: Path | None, as_json: bool) -> None:
     """Say every mistake in the configuration, with its line, without starting anything."""
     from gateway import cli_output as out
-    from gateway.config import load_config
-    from gateway.config_file import ConfigError
+    from gateway.config import ConfigError, load_config
 
     path = _config_path(config_path)
     try:

@@ -4,6 +4,7 @@ What a failure means for a write follows from two facts alone: whether anything 
 """
 
 import re
+import time
 from email.utils import parsedate_to_datetime
 
 from gateway.adapter import Adapter, Call, Reply
@@ -100,7 +101,7 @@ def problem_of_reply(adapter: Adapter, reply: Reply, call: Call, connection: str
     )
     wait = rejection.retry_after
     if wait is None:
-        wait = retry_after(reply)
+        wait = retry_after(reply, time.time())
     seconds = None if wait is None else max(1, int(-(-wait // 1)))
     if seconds is None and code == "rate-limited":
         seconds = 60
@@ -115,15 +116,13 @@ def problem_of_reply(adapter: Adapter, reply: Reply, call: Call, connection: str
     )  # fmt: skip
 
 
-def retry_after(reply: Reply, now: float | None = None) -> float | None:
+def retry_after(reply: Reply, now: float) -> float | None:
     """Seconds that the `Retry-After` header asks to wait; None without one that can be read. `now` is Unix seconds."""
     value = reply.headers.get("retry-after", "").strip()
     if not value.isascii():
         return None
     if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value):
         return float(value)
-    if now is None:
-        return None
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - now)
     except (ValueError, TypeError, OverflowError):

@@ -196,7 +196,7 @@ class Lister:
         try:
             read = self.opportunities.record_of(item, call)  # type: ignore[arg-type]  # the list's Call
         except Problem as problem:
-            self.errors.append({"index": len(self.reads), "id": None, "problem": problem.body()})
+            self.errors.append({"index": len(self.reads), "id": None, "problem": problem.body(self.ask.request_id)})
             return
         for name, value in self.emulated.items():
             if not await self._fits(name, value, read):

@@ -33,6 +33,7 @@ class Ask:
     explain: bool = False
     raw: bool = False
     caller: str = ""
+    request_id: str | None = None
     provider_seconds: float = 0.0
     calls: int = 0
 
@@ -125,9 +126,7 @@ class Opportunities:
     async def create(self, draft: Mapping[str, Json], ask: Ask) -> Answer:
         """A new record as the provider now has it, with the ledger of what took. Sent once, whatever comes back."""
         self.need("create")
-        # Null in a new record is the same as leaving it out: there is nothing to clear.
-        fields = {name: value for name, value in draft.items() if value is not None}
-        planned = await self._plan(fields, "create", ask)
+        planned = await self._plan(_told(draft), "create", ask)
         created: Read | None = None
         for call in self.adapter.create(planned.bodies):
             reply = await self.send(call, ask)
@@ -332,6 +331,15 @@ class Opportunities:
         pattern = self.adapter.id_pattern
         if pattern is not None and re.fullmatch(pattern, native_id) is None:
             raise Problem("not-found", "There is no such opportunity.", connection=self.name)
+
+
+def _told(draft: Json) -> Json:
+    """A draft without its nulls, at any depth: in a new record there is nothing to clear."""
+    if isinstance(draft, Mapping):
+        return {name: _told(value) for name, value in draft.items() if value is not None}
+    if isinstance(draft, list):
+        return [_told(value) for value in draft]
+    return draft
 
 
 def _within(path: str, asked: tuple[str, ...]) -> bool:

@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
-from gateway import config as config_module
 from gateway.adapter import Budget
 from gateway.config import (
     NOT_BUILT,
@@ -26,8 +25,9 @@ from gateway.config import (
     config_schema,
     is_loopback,
     load_config,
+    not_built,
 )
-from gateway.config_file import MAX_BYTES
+from gateway.config.reading import MAX_BYTES
 from tests.sample_adapters import Amount, Flat, Fussy, FussySettings
 
 CANARY = "cAnArY-7f3e9b"
@@ -169,13 +169,36 @@ def test_what_is_no_single_yaml_mapping_is_told_with_its_place(
 
 
 @pytest.mark.parametrize(
+    ("text", "line", "told"),
+    [
+        ("connections:\n\traze: {}\n", 2, "with blanks, not with tabs"),
+        ("connections:\n  raze:\n    provider: x\n   base_url: y\n", 4, "indent this line"),
+        ("connections:\n  raze\n    provider: x\n", 3, "each key"),
+        ("connections:\n  raze:\n    provider:x\n    base_url: y\n", 4, "each key"),
+        ("state: a: b\n", 1, "needs quotes"),
+        ("state: @x\n", 1, "needs quotes"),
+        ("state: 'a' b\n", 1, "nothing may follow a closing quote"),
+        ("state: off\ncache: 'open\nserver: {}\n", 2, "opened here is not closed"),
+        ('state: "a\\z"\n', 1, "single quotes"),
+        ("require: [${A}]", 1, "must stand in quotes"),
+        ("a: 1\nb\nc: 2\n", 3, "lacks `: `"),
+    ],
+)
+def test_what_is_no_yaml_is_told_with_what_to_do(folder: Folder, text: str, line: int, told: str) -> None:
+    found = folder.mistake(text)
+    assert found.message.startswith("not YAML: ") and told in found.message
+    assert found.line == line
+
+
+@pytest.mark.parametrize(
     "piece", ["? ", "- ", "[", "{a: ", "'", '"', "a\n", "a: b\n", "- a\n", "a,", "%", "|\n", "\\", "${A", ":"]
 )
 def test_no_large_file_keeps_us_busy(folder: Folder, piece: str) -> None:
+    size = MAX_BYTES // 4  # enough to tell a reader that takes longer than in proportion
     started = time.monotonic()
-    folder.mistakes((piece * (MAX_BYTES // len(piece)))[:MAX_BYTES])
-    folder.mistakes(("a: [" + piece * (MAX_BYTES // len(piece)))[:MAX_BYTES])
-    assert time.monotonic() - started < 30
+    folder.mistakes((piece * size)[:size])
+    folder.mistakes(("a: [" + piece * size)[:size])
+    assert time.monotonic() - started < 8
 
 
 def test_a_byte_order_mark_is_passed_over(folder: Folder) -> None:
@@ -183,9 +206,7 @@ def test_a_byte_order_mark_is_passed_over(folder: Folder) -> None:
 
 
 def test_a_doubled_key_is_a_mistake_at_any_depth(folder: Folder) -> None:
-    found = folder.mistakes(
-        one("timeout: 1s\ntimeout: 2s\nstages: {a: won, a: lost}", "state: off\nstate: off")
-    )
+    found = folder.mistakes(one("timeout: 1s\ntimeout: 2s\nstages: {a: won, a: lost}", "state: off\nstate: off"))
     assert [mistake.line for mistake in found] == [6, 7, 9]
     assert all("stands here twice" in mistake.message for mistake in found)
     assert "line 5" in found[0].message
@@ -221,17 +242,13 @@ def test_a_key_left_empty_is_a_mistake(folder: Folder) -> None:
 
 
 def test_keys_and_words_stay_as_they_are_written(folder: Folder) -> None:
-    stages = folder.connection(
-        "stages: {no: lost, 12: won, 1.0: open, on: closed, 012: won, null: lost}"
-    ).stages
+    stages = folder.connection("stages: {no: lost, 12: won, 1.0: open, on: closed, 012: won, null: lost}").stages
     expected = {"no": "lost", "12": "won", "1.0": "open", "on": "closed", "012": "won", "null": "lost"}
     assert stages == expected
 
 
 def test_a_number_is_text_where_text_is_expected(folder: Folder) -> None:
-    config = folder.load(
-        f"default_connection: 12\nconnections:\n  12: {{provider: '{FLAT}', base_url: sandbox}}\n"
-    )
+    config = folder.load(f"default_connection: 12\nconnections:\n  12: {{provider: '{FLAT}', base_url: sandbox}}\n")
     assert (config.default_connection, list(config.connections)) == ("12", ["12"])
     key = folder.connection("api_key: 012").api_key
     assert key and key.get_secret_value() == "012"
@@ -315,7 +332,7 @@ def test_two_dollars_are_one(folder: Folder) -> None:
 def test_an_unset_variable_is_a_mistake_that_names_it(folder: Folder) -> None:
     found = folder.mistake(one("timeout: ${SOME_TIME}"))
     assert (found.line, found.path) == (5, "connections.raze.timeout")
-    assert "SOME_TIME is not set" in found.message
+    assert found.message.endswith("SOME_TIME is not set in the environment; set it, or write ${SOME_TIME:-default}")
 
 
 def test_a_malformed_variable_is_a_mistake(folder: Folder) -> None:
@@ -333,7 +350,7 @@ def test_a_sandbox_needs_no_key_and_a_variable_that_is_unset_or_empty_is_none(fo
 
 def test_an_unset_key_of_a_real_connection_is_a_mistake(folder: Folder) -> None:
     found = folder.mistake(one("base_url: https://api.example.com\napi_key: ${RAZE_KEY}"))
-    assert "RAZE_KEY is not set" in found.message
+    assert found.message == "RAZE_KEY is not set in the environment; set it"  # a key is no default in a file
 
 
 # Connections
@@ -393,10 +410,7 @@ def test_a_missing_provider_is_told(folder: Folder) -> None:
 
 
 def test_a_base_url_is_the_adapters_own_by_default_and_normalised(folder: Folder) -> None:
-    assert (
-        folder.connection("base_url: https://api.example.com\napi_key: k").base_url
-        == "https://api.example.com"
-    )
+    assert folder.connection("base_url: https://api.example.com\napi_key: k").base_url == "https://api.example.com"
     bare = f"connections:\n  raze: {{provider: '{FLAT}', api_key: k}}"
     assert folder.load(bare).connections["raze"].base_url == "https://api.flat.example/v1"
     for written, normal in (
@@ -446,7 +460,7 @@ def test_a_budget_is_the_adapters_own_or_off(folder: Folder) -> None:
 def test_a_budget_needs_calls_and_a_window(folder: Folder) -> None:
     assert folder.mistake(one("budget: {calls: 1000}")).path == "connections.raze.budget.per"
     assert folder.mistake(one("budget: {calls: 0, per: 1h}")).path == "connections.raze.budget.calls"
-    assert "expected a mapping" in folder.mistake(one("budget: none")).message
+    assert "expected a mapping with calls, per, or off" in folder.mistake(one("budget: none")).message
 
 
 def test_what_an_adapter_cannot_do_may_not_be_required(folder: Folder) -> None:
@@ -565,7 +579,7 @@ def test_a_caller_may_have_two_keys_scopes_and_connections(folder: Folder) -> No
     ("line", "path", "told"),
     [
         (f"key_sha256: {HASH}", "name", "is missing"),
-        ("name: b", "key_sha256", "is missing"),
+        ("name: b", "key_sha256", "is missing: SHA-256 of its key"),
         ("name: b, key_sha256: abc", "key_sha256", "64 hexadecimal digits"),
         ("name: b, key_sha256: []", "key_sha256", "at least one"),
         (f"name: b, key_sha256: [{HASH}, x]", "key_sha256[1]", "64 hexadecimal digits"),
@@ -684,7 +698,7 @@ def test_what_is_not_built_is_told_beside_other_mistakes(folder: Folder) -> None
 
 def test_a_feature_is_built_by_deleting_its_entry(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     left = {key: entry for key, entry in NOT_BUILT.items() if not key.startswith("cache.")}
-    monkeypatch.setattr(config_module, "NOT_BUILT", left)
+    monkeypatch.setattr(not_built, "NOT_BUILT", left)
     assert folder.load(one("", "cache: {ttl: 60s, max_bytes: 1MiB}")).cache.ttl == 60
 
 
@@ -719,8 +733,7 @@ def everywhere() -> list[str]:
         quoted = f"'{value}'"
         texts += [one("timeout: x", slot.format(quoted, quoted)) for slot in top]
         texts += [
-            one("timeout: x" * ("timeout" not in slot) + "\n" + slot.format(quoted), provider=FUSSY)
-            for slot in inner
+            one("timeout: x" * ("timeout" not in slot) + "\n" + slot.format(quoted), provider=FUSSY) for slot in inner
         ]
         texts += [one("timeout: x", provider=quoted), f"connections: {{a: {quoted}}}", quoted, f"- {quoted}"]
     plain = [
@@ -804,9 +817,7 @@ def test_the_schema_is_one_and_describes_every_key() -> None:
     for part in parts(schema):
         assert part["additionalProperties"] is False
         for key, value in part["properties"].items():
-            described = (
-                value.get("description") or schema["$defs"][value["$ref"].rpartition("/")[2]]["description"]
-            )
+            described = value.get("description") or schema["$defs"][value["$ref"].rpartition("/")[2]]["description"]
             assert described, key
             if "default" in value:
                 own = {name: inner for name, inner in value.items() if name != "default"}
@@ -858,9 +869,7 @@ def test_the_defaults_of_what_is_not_built_are_those_of_the_models(folder: Folde
 
 
 def newcomers(text: str) -> str:
-    return text.replace("provider: getraze", f"provider: {FLAT}").replace(
-        "provider: spott", f"provider: {FLAT}"
-    )
+    return text.replace("provider: getraze", f"provider: {FLAT}").replace("provider: spott", f"provider: {FLAT}")
 
 
 def test_the_file_for_newcomers_loads_without_any_variable(folder: Folder) -> None:
@@ -886,9 +895,7 @@ def test_the_lines_that_are_commented_out_there_show_every_other_key_with_its_de
 
 # Junk
 
-_KEYS = sorted(
-    {key for part in parts(config_schema()) for key in part["properties"]} | {"raze", "no", "a b", ""}
-)
+_KEYS = sorted({key for part in parts(config_schema()) for key in part["properties"]} | {"raze", "no", "a b", ""})
 _SCALARS = st.one_of(
     st.none(),
     st.booleans(),
@@ -901,9 +908,7 @@ _SCALARS = st.one_of(
 )
 _TREES = st.recursive(
     _SCALARS,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(_KEYS), inner, max_size=5)
-    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(_KEYS), inner, max_size=5)),
     max_leaves=20,
 )
 _RELAXED = settings(
@@ -922,11 +927,7 @@ def check_junk(folder: Folder, text: str) -> None:
 
 
 @_RELAXED
-@given(
-    st.text(
-        alphabet=st.one_of(st.characters(), st.sampled_from("{}[]:,-?!&*#|>'\"%@`$ \n\t~\\<=")), max_size=60
-    )
-)
+@given(st.text(alphabet=st.one_of(st.characters(), st.sampled_from("{}[]:,-?!&*#|>'\"%@`$ \n\t~\\<=")), max_size=60))
 def test_random_text_raises_nothing_but_config_error(folder: Folder, text: str) -> None:
     check_junk(folder, text)
     check_junk(folder, one() + text)
@@ -951,9 +952,7 @@ def test_random_values_under_known_keys_raise_nothing_but_config_error(
 
 
 def test_a_connection_can_be_made_without_a_file() -> None:
-    connection = ConnectionConfig(
-        name="a", provider="fussy", adapter=Fussy, timeout=5.0, api_key=SecretStr("k")
-    )
+    connection = ConnectionConfig(name="a", provider="fussy", adapter=Fussy, timeout=5.0, api_key=SecretStr("k"))
     assert (connection.base_url, connection.budget, connection.timeout) == (
         "https://api.flat.example/v1",
         None,

@@ -72,16 +72,23 @@ utc_instant = Codec("utc_instant", "a date and time, read as an instant in UTC; 
 
 
 def _attribute(attributes: Json, definition: str) -> tuple[int, Json]:
-    """(place, value without its viewType) of the one custom attribute with this definition; MISSING without one."""
+    """(place, value without its viewType) of the one custom attribute with this definition; null without one."""
+    if attributes is None:
+        return 0, None
     if not isinstance(attributes, list):
-        return 0, MISSING
+        raise Unreadable("wrong_type", f"expected a list, got {kind(attributes)}")
+    doubtful = None
     for place, attribute in enumerate(attributes):
-        if isinstance(attribute, dict) and attribute.get("attributeDefinitionId") == definition:
+        told = attribute.get("attributeDefinitionId") if isinstance(attribute, dict) else None
+        if told == definition:
             value = attribute.get("value")
             if not isinstance(value, dict):
                 return place, value
-            inner = {name: part for name, part in value.items() if name != "viewType"}
-            return place, inner
+            return place, {name: part for name, part in value.items() if name != "viewType"}
+        if not isinstance(told, str):
+            doubtful = place
+    if doubtful is not None:  # it may be the very one
+        raise Unreadable("wrong_type", "an attribute whose definition cannot be read", below=f"/{doubtful}")
     return 0, None
 
 
@@ -92,8 +99,8 @@ def amount_in(definition: str) -> Codec:
         if attributes is MISSING:
             return MISSING
         place, value = _attribute(attributes, definition)
-        if value is MISSING or value is None:
-            return value
+        if value is None:
+            return None
         told = [value]
         if isinstance(value, dict):
             told = [part for part in value.values() if _is_decimal(part)] or list(value.values())
@@ -124,8 +131,8 @@ def currency_beside(definition: str, code: str) -> Codec:
         if attributes is MISSING:
             return MISSING
         place, value = _attribute(attributes, definition)
-        if value is MISSING or value is None:
-            return value
+        if value is None:
+            return None
         told = value.get("currency") if isinstance(value, dict) else None
         if told is not None and told != code:
             raise Unreadable(

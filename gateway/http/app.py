@@ -107,6 +107,11 @@ class App:
             reply = await self._handle(context)
         except Problem as problem:
             reply = problem_reply(problem, id_)
+            if problem.status >= 500 and context is not None:
+                where = problem.connection or context.connection or "-"
+                # The route, not the path: an id is the caller's business.
+                log.warning("%s %s: %s at connection %s, request %s: %s", scope["method"], context.route.path,
+                            problem.code, where, id_, problem.detail)  # fmt: skip
         except ClientDisconnect:
             return
         except asyncio.CancelledError:

@@ -30,6 +30,7 @@ def _ask(context: Context, connection: Connection, parameters: dict[str, str]) -
         explain=read.flag(parameters, "explain"),
         raw=read.flag(parameters, "raw"),
         caller=context.caller.name,
+        request_id=context.request_id,
     )
 
 
@@ -107,7 +108,7 @@ def _wanted(parameters: dict[str, str]) -> Wanted:
     errors += [
         FieldError(name, "expected a value; leave it out to ask for all") for name in filters if not filters[name]
     ]
-    if filters.get("status", "open") not in STATUSES:
+    if filters.get("status") and filters["status"] not in STATUSES:
         errors.append(FieldError("status", f"expected one of {', '.join(STATUSES)}"))
     if filters.get("modified_since"):
         try:

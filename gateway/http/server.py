@@ -5,6 +5,7 @@ is answered as `application/problem+json` too.
 """
 
 import logging
+import uuid
 from typing import Any
 
 import uvicorn
@@ -48,10 +49,11 @@ class Protocol(HttpToolsProtocol):
         self._refuse(self._refusal or Problem("invalid-request", "The request is not well-formed HTTP/1.1."))
 
     def _refuse(self, problem: Problem) -> None:
-        body = dumps(problem.body())
+        request_id = uuid.uuid4().hex
+        body = dumps(problem.body(request_id))
         head = (
             f"HTTP/1.1 {problem.status} {problem.title}\r\ncontent-type: {PROBLEM}\r\ncontent-length: {len(body)}\r\n"
-            "cache-control: private, no-store\r\nconnection: close\r\n\r\n"
+            f"x-request-id: {request_id}\r\ncache-control: private, no-store\r\nconnection: close\r\n\r\n"
         )
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(head.encode("latin-1") + body)

@@ -43,7 +43,7 @@ class Mutation:
 
     def __str__(self) -> str:
         what = "removed" if self.gone else f"= {self.value!r}"
-        return f"{self.pointer} {what}"[:160]
+        return f"{self.pointer} {what if len(what) <= 80 else what[:79] + '…'}"
 
 
 def nodes(value: Json, pointer: str = "") -> Iterator[str]:
@@ -103,11 +103,15 @@ def told_apart(value: Json) -> tuple[Json, ...]:
         others.append(not value)
     elif isinstance(value, int | Decimal):
         others += [
-            Decimal(f"{value:f}") + 1, 12345678901234567, 12345678901234568,
+            value + 1, 12345678901234567, 12345678901234568,
             Decimal("12345678901234567.01"), Decimal("12345678901234567.02"), Decimal("0.10"), Decimal("0.1"),
         ]  # fmt: skip
     elif isinstance(value, str):
-        others += [f"{value}x", f" {value}", value.swapcase() if value.swapcase() != value else f"{value}y", *_near_times(value)]
+        times = _near_times(value)
+        cased = value.swapcase()
+        others += [f"{value}x", f" {value}", *times]
+        if cased != value and not times:  # `t` and `z` mean the same as `T` and `Z`
+            others.append(cased)
     return tuple(others)
 
 

@@ -1,0 +1,6 @@
+"""What a request through the gateway costs, beside the same thing as a newcomer would write it: `python -m bench`.
+
+`records` holds what is asked for and what must come back, `provider` answers as the providers do, `naive` is the version to
+compare with, `floor` the least that any service costs, `load` asks and checks, `processes` starts, pins and reads what
+they use, `report` makes tables of it.
+"""

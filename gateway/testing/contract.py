@@ -1,0 +1,248 @@
+"""The contract kit: every promise that an adapter makes, as tests to inherit.
+
+    from gateway.testing import AdapterContract
+
+    class TestAcme(AdapterContract):
+        adapter = Acme
+
+The tests run over the exchanges in the adapter's folder and over its stand-in. A failing one lists what is wrong, with
+the file, the field or the place to look at. A standard test can be excused only in writing:
+
+    @pytest.mark.xfail(reason="Acme's list ignores `limit`, ticket 123")
+    def test_lists_end(self) -> None:
+        super().test_lists_end()
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import pytest
+
+from gateway.adapter import Adapter
+from gateway.testing import on_conversation, on_errors, on_fields, on_reading, on_writing, whole_way
+from gateway.testing.kit import Faults, Kit
+
+_SHOWN = 12
+"""How many faults one failing test lists."""
+
+
+class AdapterContract:
+    """Subclass it with an `adapter`; name the class `Test…` so that pytest finds it."""
+
+    adapter: ClassVar[type[Adapter]]
+    settings: ClassVar[Mapping[str, Any]] = {}
+    """The connection's `settings:`; exchanges that name their own are read with those."""
+    stages: ClassVar[Mapping[str, str]] = {}
+    """The connection's stage map."""
+    key: ClassVar[str] = "canary-4f9d2c7e51b83a60"
+    """The credential whose every trace is looked for."""
+    _kit: ClassVar[Kit | None] = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse what would leave out a standard test without a written reason. Raises `TypeError`."""
+        super().__init_subclass__(**options)
+        if _marks(cls) & {"skip", "skipif", "xfail"} or getattr(cls, "__test__", True) is False:
+            raise TypeError(f"{cls.__name__}: the contract is excused test by test, with xfail(reason=...), not as a whole")
+        for name, standard in vars(AdapterContract).items():
+            found = inspect.getattr_static(cls, name, None)
+            if not name.startswith("test_") or found is standard:
+                continue
+            reasons = [mark.kwargs.get("reason") for mark in _mark_list(found) if mark.name == "xfail"]
+            if not any(isinstance(reason, str) and reason.strip() for reason in reasons):
+                raise TypeError(
+                    f"{cls.__name__}.{name} replaces a standard test; excuse it with @pytest.mark.xfail(reason=...) "
+                    "and call super(), or add a test of another name"
+                )
+
+    @property
+    def kit(self) -> Kit:
+        """The adapter with this class's settings, and its exchanges."""
+        adapter = getattr(type(self), "adapter", None)
+        assert isinstance(adapter, type) and issubclass(adapter, Adapter), f"{type(self).__name__} names no `adapter`"
+        kept = vars(type(self)).get("_kit")
+        if isinstance(kept, Kit):  # one for all tests of the class: exchanges are read once
+            return kept
+        kit = Kit(adapter, self.settings, self.stages, self.key)
+        type(self)._kit = kit
+        return kit
+
+    def hold(self, check: Callable[[Kit], Faults]) -> None:
+        """Fail with what the check finds wrong."""
+        __tracebackhide__ = True
+        faults = []
+        for fault in check(self.kit):
+            if fault not in faults:
+                faults.append(fault)
+            if len(faults) > _SHOWN:
+                break
+        if faults:
+            more = "\n  and more" if len(faults) > _SHOWN else ""
+            title = (check.__doc__ or check.__name__).splitlines()[0]
+            pytest.fail(f"{self.adapter.__name__}: {title}\n  " + "\n  ".join(faults[:_SHOWN]) + more, pytrace=False)
+
+    # --- fields
+
+    def test_every_canonical_field_has_a_row(self) -> None:
+        self.hold(on_fields.every_field_has_a_row)
+
+    def test_every_gap_says_why_it_is_one(self) -> None:
+        self.hold(on_fields.every_gap_has_a_note)
+
+    def test_no_two_rows_write_to_one_place(self) -> None:
+        self.hold(on_fields.every_place_is_written_once)
+
+    def test_the_declared_calls_and_the_rows_agree(self) -> None:
+        self.hold(on_fields.calls_and_rows_agree)
+
+    def test_what_is_written_can_be_encoded(self) -> None:
+        self.hold(on_fields.every_written_row_can_encode)
+
+    def test_rows_lead_to_fields_that_exist(self) -> None:
+        self.hold(on_fields.defaults_are_of_use)
+
+    def test_the_declarations_are_whole(self) -> None:
+        self.hold(on_fields.settings_and_declarations_are_whole)
+
+    # --- reading
+
+    def test_there_is_a_sample_record(self) -> None:
+        self.hold(on_reading.samples_are_there)
+
+    def test_samples_read_as_their_files_say(self) -> None:
+        self.hold(on_reading.samples_read_as_told)
+
+    def test_every_answer_fits_the_canonical_schema(self) -> None:
+        self.hold(on_reading.readings_fit_the_schema)
+
+    def test_records_are_handed_on_as_they_came(self) -> None:
+        self.hold(on_reading.records_are_taken_whole)
+
+    def test_every_leaf_of_a_record_is_accounted_for(self) -> None:
+        self.hold(on_reading.every_leaf_is_accounted_for)
+
+    def test_reading_changes_nothing(self) -> None:
+        self.hold(on_reading.reading_changes_nothing)
+
+    def test_what_a_whole_record_lacks_is_told(self) -> None:
+        self.hold(on_reading.missing_members_are_told)
+
+    def test_junk_in_any_place_is_served_named_and_kept(self) -> None:
+        self.hold(on_reading.junk_is_served_and_named)
+
+    def test_deep_junk_never_raises(self) -> None:
+        pytest.importorskip("hypothesis")
+        self.hold(on_reading.deep_junk_never_raises)
+
+    def test_times_do_not_depend_on_the_hosts_zone(self) -> None:
+        self.hold(on_reading.time_is_not_the_hosts)
+
+    # --- writing
+
+    def test_writes_make_the_calls_of_their_files(self) -> None:
+        self.hold(on_writing.writes_are_sent_as_told)
+
+    def test_a_patch_sends_what_it_names_and_no_more(self) -> None:
+        self.hold(on_writing.a_patch_sends_what_it_names)
+
+    def test_null_clears_or_is_refused_by_name(self) -> None:
+        self.hold(on_writing.null_clears_or_is_refused)
+
+    def test_nothing_of_a_draft_is_dropped_in_silence(self) -> None:
+        self.hold(on_writing.nothing_is_dropped_in_silence)
+
+    def test_strict_handling_refuses_before_sending(self) -> None:
+        self.hold(on_writing.drafts_are_refused_under_strict)
+
+    def test_what_is_written_reads_the_same(self) -> None:
+        self.hold(on_writing.what_is_written_is_read)
+
+    def test_what_is_read_can_be_written_back(self) -> None:
+        self.hold(on_writing.what_is_read_can_be_written)
+
+    # --- conversation
+
+    def test_every_operation_has_an_exchange(self) -> None:
+        self.hold(on_conversation.every_operation_has_an_exchange)
+
+    def test_calls_are_those_of_the_files(self) -> None:
+        self.hold(on_conversation.calls_are_as_told)
+
+    def test_calls_can_be_sent(self) -> None:
+        self.hold(on_conversation.calls_can_be_sent)
+
+    def test_writes_are_never_gets(self) -> None:
+        self.hold(on_conversation.reads_are_gets_and_writes_are_not)
+
+    def test_pages_ask_for_their_size_and_place(self) -> None:
+        self.hold(on_conversation.pages_ask_for_their_size)
+
+    def test_lists_end(self) -> None:
+        self.hold(on_conversation.lists_end)
+
+    def test_filters_and_sorts_hold(self) -> None:
+        self.hold(on_conversation.filters_and_sorts_hold)
+
+    def test_no_reply_makes_the_adapter_fail(self) -> None:
+        self.hold(on_conversation.replies_never_make_it_fail)
+
+    def test_undeclared_operations_are_refused(self) -> None:
+        self.hold(on_conversation.undeclared_operations_are_refused)
+
+    def test_operations_are_plain_functions(self) -> None:
+        self.hold(on_conversation.operations_are_plain_functions)
+
+    def test_an_adapter_keeps_nothing(self) -> None:
+        self.hold(on_conversation.an_adapter_keeps_nothing)
+
+    # --- errors and secrets
+
+    def test_every_status_has_its_code(self) -> None:
+        self.hold(on_errors.every_status_has_its_code)
+
+    def test_problems_are_those_of_the_files(self) -> None:
+        self.hold(on_errors.problems_are_as_told)
+
+    def test_the_key_goes_into_headers(self) -> None:
+        self.hold(on_errors.the_key_is_in_the_headers)
+
+    def test_the_key_is_nowhere_else(self) -> None:
+        self.hold(on_errors.the_key_is_nowhere_else)
+
+    # --- the whole way, over a real socket
+
+    def test_a_listed_record_can_be_got_over_the_wire(self) -> None:
+        self._needs_sandbox("list", "get")
+        self.hold(whole_way.a_listed_record_can_be_got)
+
+    def test_lists_over_the_wire_are_whole_and_repeat_nothing(self) -> None:
+        self._needs_sandbox("list")
+        self.hold(whole_way.lists_are_whole_and_without_repeats)
+
+    def test_what_is_written_over_the_wire_is_read_back(self) -> None:
+        self._needs_sandbox("list", "get")
+        self.hold(whole_way.what_is_written_is_read_back)
+
+    def test_unknown_ids_and_wrong_keys_are_told_over_the_wire(self) -> None:
+        self._needs_sandbox("list", "get")
+        self.hold(whole_way.unknown_ids_and_wrong_keys_are_told)
+
+    def _needs_sandbox(self, *operations: str) -> None:
+        if self.adapter.sandbox is None:
+            pytest.skip(f"{self.adapter.__name__} declares no `sandbox`: the whole way is not tested")
+        lacking = [operation for operation in operations if operation not in self.adapter.operations()]
+        if lacking:
+            pytest.skip(f"{self.adapter.__name__} has no {lacking[0]}")
+
+
+def _mark_list(target: object) -> list[pytest.Mark]:
+    marks: Any = getattr(target, "pytestmark", [])
+    return [mark.mark if isinstance(mark, pytest.MarkDecorator) else mark for mark in _listed(marks)]
+
+
+def _listed(marks: Any) -> list[Any]:
+    return list(marks) if isinstance(marks, list | tuple) else [marks]
+
+
+def _marks(target: object) -> set[str]:
+    return {mark.name for mark in _mark_list(target)}

@@ -1,0 +1,145 @@
+"""What every check of the contract kit works on: the adapter as a connection would build it, and its samples."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from gateway.adapter import Adapter, Call, ListQuery
+from gateway.ids import is_native
+from gateway.opportunities import Read
+from gateway.opportunity import Draft, Patch, validated
+from gateway.strict_json import Json
+from gateway.testing.exchanges import Exchange, Step, load_exchanges
+from gateway.testing.mutations import at, nodes
+from gateway.testing.replay import Replay, scripted
+
+Faults = Iterator[str]
+"""What a check finds wrong, a sentence each; nothing when all is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A record of an exchange: `whole` when it is the answer of an operation that gives whole records."""
+
+    exchange: Exchange
+    record: dict[str, Json]
+    call: Call
+    whole: bool
+
+    def __str__(self) -> str:
+        return self.exchange.file
+
+
+class Kit:
+    """One adapter under test, with one set of settings."""
+
+    def __init__(
+        self, adapter: type[Adapter], settings: Mapping[str, Any], stages: Mapping[str, str], key: str
+    ) -> None:
+        self.adapter_class = adapter
+        self.settings = dict(settings)
+        self.stages = dict(stages)
+        self.key = key
+
+    def build(self, settings: Mapping[str, Any] | None = None, stages: Mapping[str, str] | None = None) -> Adapter:
+        """The adapter as a connection would have it; with the kit's own settings unless others are given."""
+        model = self.adapter_class.Settings.model_validate(dict(self.settings if settings is None else settings))
+        return self.adapter_class(model, self.stages if stages is None else stages)
+
+    def built_for(self, exchange: Exchange) -> Adapter:
+        """The adapter with the settings that an exchange asks for."""
+        return self.build(exchange.settings, exchange.stages)
+
+    @cached_property
+    def adapter(self) -> Adapter:
+        """The adapter with the kit's settings."""
+        return self.build()
+
+    @cached_property
+    def exchanges(self) -> tuple[Exchange, ...]:
+        """All exchanges beside the adapter."""
+        return load_exchanges(self.adapter_class)
+
+    def of(self, *operations: str) -> list[Exchange]:
+        """The exchanges of some operations."""
+        return [exchange for exchange in self.exchanges if exchange.operation in operations]
+
+    def steps(self) -> Iterator[tuple[Exchange, Step]]:
+        """Every call of every exchange."""
+        for exchange in self.exchanges:
+            for step in exchange.steps:
+                yield exchange, step
+
+    @cached_property
+    def samples(self) -> list[Sample]:
+        """Every record in the success replies of the exchanges, those of lists included."""
+        return [sample for exchange in self.exchanges for sample in self.samples_of(self.built_for(exchange), exchange)]
+
+    def samples_of(self, adapter: Adapter, exchange: Exchange) -> Iterator[Sample]:
+        """The records of one exchange, as `adapter` takes them out of the replies."""
+        for step in exchange.steps:
+            if step.reply.status >= 400 or exchange.operation in ("delete", "stages"):
+                continue
+            if exchange.operation == "list":
+                page = adapter.page(step.reply.body, query_of(adapter, exchange))
+                records = list(page.items) if page is not None else []
+            else:
+                records = [adapter.record(step.reply.body)]
+            whole = exchange.operation in adapter.whole
+            for record in records:
+                if isinstance(record, dict):
+                    yield Sample(exchange, record, step.call, whole)
+
+    def readings(self) -> Iterator[tuple[Adapter, Sample]]:
+        """Every sample with each adapter that has to read it: of the exchange's settings, and of the kit's own."""
+        for sample in self.samples:
+            special = sample.exchange.settings is not None or sample.exchange.stages is not None
+            yield self.adapter, sample
+            if special:
+                yield self.built_for(sample.exchange), sample
+
+    def replay(self, exchange: Exchange | None = None, adapter: Adapter | None = None) -> Replay:
+        """A connection that answers as the exchange shows, or every write with 500 and every read as any exchange shows."""
+        steps = () if exchange is None else exchange.steps
+        if adapter is None:
+            adapter = self.adapter if exchange is None else self.built_for(exchange)
+        return Replay(adapter, self.key, scripted(steps, self.exchanges))
+
+    def read(self, adapter: Adapter, record: dict[str, Json], call: Call) -> Read:
+        """A record as the gateway reads it. Raises `Problem` when it cannot be served."""
+        return self.replay(adapter=adapter).opportunities().record_of(record, call)
+
+    @cached_property
+    def native_id(self) -> str:
+        """An id as this provider spells them, from the samples."""
+        for sample in self.samples:
+            found = self.adapter.table.read(sample.record).values.get("native_id")
+            if is_native(found):
+                return str(found)
+        return "1"
+
+
+def query_of(adapter: Adapter, exchange: Exchange) -> ListQuery:
+    """The page that a list exchange asks for; its filters in the provider's words."""
+    given = exchange.input
+    filters = []
+    for name, value in given.get("filters", {}).items():
+        take = adapter.filters.get(name)
+        pair = take(value) if take is not None else None
+        if pair is None:
+            raise AssertionError(f"{exchange.file}: `input.filters.{name}` is no filter of the provider's own list")
+        filters.append(pair)
+    return ListQuery(given["size"], given.get("position"), tuple(filters), given.get("sort"))
+
+
+def draft_of(exchange: Exchange) -> dict[str, Json]:
+    """The draft or patch of a write exchange in canonical spelling. Raises `Problem` when a caller could not send it."""
+    if exchange.operation == "create":
+        return validated(Draft, exchange.input["draft"])
+    return validated(Patch, exchange.input["patch"])
+
+
+def holds(body: Json, part: Json) -> bool:
+    """Whether `part` is the body itself or lies in it whole, as it is."""
+    return body == part or any(at(body, pointer) == part for pointer in nodes(body))

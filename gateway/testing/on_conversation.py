@@ -1,0 +1,376 @@
+"""Checks of the conversation: the calls are the provider's, lists end, and no reply makes the adapter fail."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from copy import deepcopy
+from decimal import Decimal
+
+from gateway.adapter import OPERATIONS, Adapter, BudgetLeft, Call, ListQuery, Page, Rejection, Reply, Stage
+from gateway.errors import CODES, Problem
+from gateway.ids import NATIVE
+from gateway.listing import CALLS, Lister, Wanted
+from gateway.strict_json import Json
+from gateway.target import RefusedCall, content_of, target_of
+from gateway.testing.exchanges import Exchange
+from gateway.testing.kit import Faults, Kit, query_of
+from gateway.testing.mutations import HTML, JUNK, nodes, removed, replaced
+from gateway.testing.replay import Replay, ask, exact, run, spelled
+
+ODD_ID = "Az09._~-" + "x" * 40
+_SIZES = (1, 7)
+
+
+def every_operation_has_an_exchange(kit: Kit) -> Faults:
+    """What the adapter can do is shown to work at least once."""
+    for operation in kit.adapter.operations():
+        if not any(exchange.succeeds for exchange in kit.of(operation)):
+            yield f"{operation}: no exchange shows it succeed; put one into the adapter's folder exchanges/"
+    for exchange in kit.exchanges:
+        if exchange.operation not in (*kit.adapter.operations(), "stages"):
+            yield f"{exchange.file}: shows {exchange.operation}, which the adapter does not have"
+
+
+def calls_are_as_told(kit: Kit) -> Faults:
+    """Get, list, delete and stages ask exactly what their files show: method, path, query, body."""
+    for exchange in kit.of("get", "list", "delete", "stages"):
+        call = _call(kit.built_for(exchange), exchange)
+        told = exchange.steps[0].call
+        if spelled(call) != spelled(told):
+            yield f"{exchange.file}: the adapter calls {spelled(call)}; the file says {spelled(told)}"
+        if call.operation != exchange.operation:
+            yield f"{exchange.file}: the Call's operation is {call.operation!r}, not {exchange.operation!r}"
+
+
+def _call(adapter: Adapter, exchange: Exchange) -> Call:
+    match exchange.operation:
+        case "get":
+            return adapter.get(exchange.input["native_id"])
+        case "delete":
+            return adapter.delete(exchange.input["native_id"])
+        case "stages":
+            return adapter.stages()
+        case _:
+            return adapter.list(query_of(adapter, exchange))
+
+
+def made_calls(kit: Kit) -> Iterator[Call]:
+    """A call of each kind that the adapter makes, with ids, positions, filters and bodies of all sorts."""
+    adapter = kit.adapter
+    operations = adapter.operations()
+    position = next((step.page["next"] for _, step in kit.steps() if step.page and step.page.get("next")), None)
+    bodies: dict[str, dict[str, Json]] = {call: {"kit": "text"} for calls in adapter.writes.values() for call in calls}
+    for native_id in (kit.native_id, ODD_ID):
+        if "get" in operations:
+            yield adapter.get(native_id)
+        if "update" in operations:
+            yield from adapter.update(native_id, deepcopy(bodies))
+        if "delete" in operations:
+            yield adapter.delete(native_id)
+    if "create" in operations:
+        yield from adapter.create(deepcopy(bodies))
+    if "list" in operations:
+        yield adapter.list(ListQuery(adapter.limits.page))
+        yield adapter.list(ListQuery(1, position, (("kit", "a&b=c/\u00e9"),), next(iter(adapter.sorts), None)))
+    if hasattr(adapter, "stages"):
+        yield adapter.stages()
+
+
+def calls_can_be_sent(kit: Kit) -> Faults:
+    """Every call is fit for the wire, names the record that it is about, and is made alike each time."""
+    for call, again in zip(made_calls(kit), made_calls(kit), strict=True):
+        try:
+            target_of("", call)
+            content_of(call)
+        except RefusedCall as error:
+            yield f"{call.operation}: {spelled(call)} cannot be sent: {error}"
+        if spelled(call) != spelled(again):
+            yield f"{call.operation}: the same input makes {spelled(call)} and then {spelled(again)}"
+        if call.method == "GET" and call.body is not None:
+            yield f"{call.operation}: a GET with a body"
+    for operation in ("get", "update", "delete"):
+        if operation in kit.adapter.operations():
+            assert NATIVE.match(ODD_ID)
+            calls = _about(kit.adapter, operation)
+            if not all(ODD_ID in call.path or ODD_ID in exact([call.query, call.body]) for call in calls):
+                yield f"{operation}: the id {ODD_ID} does not reach the provider as it is"
+
+
+def _about(adapter: Adapter, operation: str) -> list[Call]:
+    if operation == "get":
+        return [adapter.get(ODD_ID)]
+    if operation == "delete":
+        return [adapter.delete(ODD_ID)]
+    return list(adapter.update(ODD_ID, {call: {"kit": 1} for call in adapter.writes["update"]}))
+
+
+def reads_are_gets_and_writes_are_not(kit: Kit) -> Faults:
+    """A write made by GET would be sent twice; get, list and stages must be safe to repeat."""
+    for call in made_calls(kit):
+        reading = call.operation in ("get", "list", "stages")
+        if reading and call.method not in ("GET", "POST"):
+            yield f"{call.operation}: {call.method} is no way to read"
+        if not reading and call.is_read:
+            yield f"{call.operation}: a write by GET may be sent twice"
+
+
+def pages_ask_for_their_size(kit: Kit) -> Faults:
+    """The size and the position that are asked for are in the call, and no size is above the provider's limit."""
+    if "list" not in kit.adapter.operations():
+        return
+    for size in (*_SIZES, kit.adapter.limits.page):
+        call = kit.adapter.list(ListQuery(size))
+        if str(size) not in [value for _, value in call.query] and str(size) not in exact(call.body):
+            yield f"list: a page of {size} is asked for by {spelled(call)}, which does not say {size}"
+    for exchange in kit.of("list"):
+        adapter = kit.built_for(exchange)
+        if exchange.input["size"] > adapter.limits.page:
+            yield f"{exchange.file}: asks for {exchange.input['size']} records; `limits.page` is {adapter.limits.page}"
+        page = adapter.page(exchange.steps[0].reply.body, query_of(adapter, exchange))
+        if page is not None and page.next is not None:
+            following = adapter.list(ListQuery(exchange.input["size"], page.next))
+            if page.next not in [value for _, value in following.query] and page.next not in exact(following.body):
+                yield f"{exchange.file}: the next page is at {page.next!r}, but {spelled(following)} does not say so"
+    queries: list[ListQuery] = []
+    replay = _watched(kit, queries, lambda query: Reply(404))
+    with suppress(Problem):
+        run(Lister(replay.opportunities(), Wanted(10_000), ask()).page())
+    if any(query.size > kit.adapter.limits.page for query in queries):
+        yield "list: a page above `limits.page` is asked for"
+
+
+def lists_end(kit: Kit) -> Faults:
+    """A page without records is the last, whatever it says; a list whose every page is the same one ends all the same."""
+    for exchange in kit.of("list"):
+        if not exchange.succeeds:
+            continue
+        adapter = kit.built_for(exchange)
+        body = exchange.steps[0].reply.body
+        query = query_of(adapter, exchange)
+        page = adapter.page(body, query)
+        if page is None:
+            continue
+        empty = _emptied(body, list(page.items))
+        for told in (query, ListQuery(query.size, page.next or query.position, query.filters, query.sort)):
+            ended = adapter.page(empty, told)
+            if ended is not None and ended.next is not None:
+                yield f"{exchange.file}: without records the page still leads on, to {ended.next!r}: it would never end"
+        yield from _for_ever(kit, exchange.file, empty, most=2)
+        yield from _for_ever(kit, exchange.file, body, most=CALLS)
+
+
+def _emptied(body: Json, items: list[Json]) -> Json:
+    """The body with its list of records empty; all else, such as a "more", as it was."""
+    if body == items:
+        return []
+    for pointer in nodes(body):
+        here: Json = body
+        for token in pointer.split("/")[1:]:
+            here = here[int(token)] if isinstance(here, list) else here[token.replace("~1", "/").replace("~0", "~")]
+        if here == items and isinstance(here, list):
+            return replaced(body, pointer, [])
+    return body
+
+
+def _for_ever(kit: Kit, file: str, body: Json, most: int) -> Faults:
+    """A provider that answers every list call with this body: one page for the caller takes so many calls at most."""
+    queries: list[ListQuery] = []
+    replay = _watched(kit, queries, lambda query: Reply(200, {}, body))
+    try:
+        run(Lister(replay.opportunities(), Wanted(100), ask()).page())
+    except Problem as problem:
+        yield f"{file}: a list of such pages fails: {problem}"
+    if len(queries) > most:
+        yield f"{file}: a provider that always answers so is called {len(queries)} times for one page"
+
+
+def _watched(kit: Kit, queries: list[ListQuery], answer: Callable[[ListQuery], Reply]) -> Replay:
+    """A connection whose adapter notes the list queries that it is asked for."""
+    adapter = kit.build()
+    ask_for = adapter.list
+
+    def noted(query: ListQuery) -> Call:
+        queries.append(query)
+        return ask_for(query)
+
+    adapter.list = noted  # type: ignore[method-assign]  # only this instance, to look over its shoulder
+    return Replay(adapter, kit.key, lambda call: answer(queries[-1]))
+
+
+def filters_and_sorts_hold(kit: Kit) -> Faults:
+    """A native filter gives a parameter or None for any text, and each declared sort changes the call."""
+    adapter = kit.adapter
+    for name, take in adapter.filters.items():
+        for value in ("", " ", "won", "lost", "open", "2024-01-31T00:00:00Z", "2024-01-31", "\u00e9&=", "x" * 500):
+            try:
+                pair = take(value)
+            except ValueError:
+                if name == "modified_since":  # the gateway hands it instants only
+                    continue
+                raise
+            if pair is not None and not (isinstance(pair, tuple) and [type(one) for one in pair] == [str, str]):
+                yield f"filters: {name} makes {pair!r} of {value!r}; expected (parameter, value) or None"
+    if "list" in adapter.operations():
+        plain = spelled(adapter.list(ListQuery(7)))
+        calls = {sort: spelled(adapter.list(ListQuery(7, sort=sort))) for sort in adapter.sorts}
+        for sort, call in calls.items():
+            if call == plain and sort != adapter.default_sort:
+                yield f"sorts: {sort} is declared, but makes the same call as no sort"
+        if len(set(calls.values())) < len(calls):
+            yield "sorts: two of them make the same call"
+
+
+def replies_of(kit: Kit) -> Iterator[tuple[str, Json]]:
+    """(where from, body): junk of all kinds, and the exchanges' bodies with junk at each place down to the third level."""
+    for value in (*JUNK, HTML, [HTML], {"error": HTML}):
+        yield "junk", value
+    seen: set[str] = set()
+    for exchange, step in kit.steps():
+        for pointer in nodes(step.reply.body):
+            shape = f"{exchange.operation} {step.reply.status} {pointer}"
+            if pointer.count("/") > 4 or shape in seen:
+                continue
+            seen.add(shape)
+            yield f"{exchange.file} without {pointer}", removed(step.reply.body, pointer)
+            for value in JUNK:
+                yield f"{exchange.file} with {pointer} = {value!r}"[:160], replaced(step.reply.body, pointer, value)
+
+
+def replies_never_make_it_fail(kit: Kit) -> Faults:
+    """`record`, `page`, `problem`, `code_for`, `budget_left` and `stages_of` take any reply, and change nothing in it."""
+    adapter = kit.adapter
+    for where, body in replies_of(kit):
+        before = exact(body)
+        for name, result in _results(kit, adapter, body):
+            if isinstance(result, Exception):
+                yield f"{name}: {where}: raised {type(result).__name__}: {result}"
+            elif not _FITS[name](result):
+                yield f"{name}: {where}: gave {result!r}"[:300]
+        if exact(body) != before:
+            yield f"{where}: the adapter has changed the reply's body"
+    for reply in (Reply(502, {}, None, unreadable=True), *(Reply(200, headers) for headers in _headers(kit))):
+        for name in ("problem", "budget_left"):
+            result = _outcome(getattr(adapter, name), reply)
+            if isinstance(result, Exception) or not _FITS[name](result):
+                yield f"{name}: headers {dict(reply.headers)}: gave {result!r}"[:300]
+
+
+def _results(kit: Kit, adapter: Adapter, body: Json) -> Iterator[tuple[str, object]]:
+    """(method, what it gives or raises) of each method that takes a reply."""
+    position = next((step.page["next"] for _, step in kit.steps() if step.page and step.page.get("next")), None)
+    yield "record", _outcome(adapter.record, body)
+    if hasattr(type(adapter), "list"):
+        for query in (ListQuery(1), ListQuery(adapter.limits.page, position)):
+            yield "page", _outcome(adapter.page, body, query)
+    if hasattr(adapter, "stages_of"):
+        yield "stages_of", _outcome(adapter.stages_of, body)
+    for name in ("problem", "code_for"):
+        yield name, _outcome(getattr(adapter, name), Reply(400, {}, body))
+
+
+def _outcome(method: Callable[..., object], *arguments: object) -> object:
+    try:
+        return method(*arguments)
+    except Exception as error:
+        return error
+
+
+def _is_record(value: object) -> bool:
+    return value is None or isinstance(value, dict)
+
+
+def _is_page(value: object) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, Page) and (value.next is None or (isinstance(value.next, str) and value.next != ""))
+
+
+def _is_stages(value: object) -> bool:
+    if not isinstance(value, list | tuple) or not all(isinstance(one, Stage) and isinstance(one.id, str) for one in value):
+        return False
+    return all(_texts(one.name) and (one.order is None or type(one.order) is int) for one in value)
+
+
+def _is_rejection(value: object) -> bool:
+    if not isinstance(value, Rejection) or not _texts(value.code, value.message, value.request_id):
+        return False
+    waits = value.retry_after is None or (isinstance(value.retry_after, int | float) and 0 <= value.retry_after < 10**10)
+    return waits and all(isinstance(name, str) and isinstance(what, str) for name, what in value.fields.items())
+
+
+def _texts(*values: object) -> bool:
+    return all(value is None or isinstance(value, str) for value in values)
+
+
+def _is_budget(value: object) -> bool:
+    if value is None:
+        return True
+    if not isinstance(value, BudgetLeft) or isinstance(value.limit, Decimal):
+        return False
+    whole = all(number is None or (type(number) is int and number >= 0) for number in (value.limit, value.remaining))
+    return whole and (value.reset is None or isinstance(value.reset, int | float))
+
+
+_FITS: Mapping[str, Callable[[object], bool]] = {
+    "record": _is_record, "page": _is_page, "stages_of": _is_stages, "problem": _is_rejection, "budget_left": _is_budget,
+    "code_for": lambda code: code is None or code in CODES,
+}  # fmt: skip
+"""What each method may give."""
+
+
+def _headers(kit: Kit) -> Iterator[Mapping[str, str]]:
+    known = {name: value for _, step in kit.steps() for name, value in step.reply.headers.items()}
+    names = (*known, "retry-after", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
+    yield {}
+    yield known
+    for value in ("", "-1", "abc", "1e400", "9" * 40, "\u0663", "1.5", "nan", "0", HTML):
+        yield dict.fromkeys(names, value)
+        for name in known:
+            yield {**known, name: value}
+
+
+def undeclared_operations_are_refused(kit: Kit) -> Faults:
+    """What the adapter does not have is refused with operation-not-supported before anything is sent."""
+    for operation in OPERATIONS:
+        if operation in kit.adapter.operations():
+            continue
+        replay = kit.replay()
+        try:
+            replay.opportunities().need(operation)
+            yield f"{operation}: the adapter does not have it, and it is not refused"
+        except Problem as problem:
+            if problem.code != "operation-not-supported":
+                yield f"{operation}: it is refused with {problem.code}, not with operation-not-supported"
+            if problem.outcome != (None if operation in ("get", "list") else "not_applied"):
+                yield f"{operation}: its refusal says outcome {problem.outcome}"
+        if replay.calls:
+            yield f"{operation}: a call was made for it"
+
+
+def operations_are_plain_functions(kit: Kit) -> Faults:
+    """An adapter does no I/O: none of its methods is asynchronous, and the pairs of methods are whole."""
+    adapter = kit.adapter_class
+    for name, member in inspect.getmembers(adapter, callable):
+        if inspect.iscoroutinefunction(member) or inspect.isasyncgenfunction(member):
+            yield f"{name}: it is asynchronous; an adapter only says what to call"
+    if hasattr(adapter, "stages") != hasattr(adapter, "stages_of"):
+        yield "`stages` and `stages_of` go together: one asks, the other reads the answer"
+
+
+def an_adapter_keeps_nothing(kit: Kit) -> Faults:
+    """Whatever is asked of it, the adapter's own attributes stay as they were built."""
+    adapter = kit.build()
+    before = {name: repr(value) for name, value in vars(adapter).items()}
+    held = Kit(kit.adapter_class, kit.settings, kit.stages, kit.key)
+    held.__dict__["adapter"] = adapter
+    adapter.headers(kit.key)
+    for _ in made_calls(held):
+        pass
+    for _, step in kit.steps():
+        adapter.record(step.reply.body)
+        adapter.problem(step.reply)
+        adapter.budget_left(step.reply)
+    after = {name: repr(value) for name, value in vars(adapter).items()}
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name) != after.get(name):
+            yield f"it keeps something in `{name}`; one adapter serves many calls at once, so it must not remember any"

@@ -1,0 +1,182 @@
+"""The pieces of the benchmark give right answers: a measure that takes wrong ones for right measures nothing."""
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from bench.load import Job, Result, work
+from bench.processes import core_busy, cores, cpu_seconds, memory
+from bench.provider import Protocol, respond
+from bench.records import SHAPES, Shape, checker, kind
+from bench.report import BEGIN, END, Report, noise, ratio, render, spread, write
+
+pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform != "linux", reason="pins and measures by /proc")]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def asked(shape: Shape, native: str) -> bytes:
+    head = f"GET {kind(shape).provider_path.format(native)} HTTP/1.1\r\nHost: x"
+    return respond(head.encode()).partition(b"\r\n\r\n")[2]
+
+
+@pytest.mark.parametrize(("shape", "low", "high"), [("flat", 1100, 1400), ("wrapped", 2700, 3300)])
+def test_the_provider_answers_the_record_that_is_asked_for(shape: Shape, low: int, high: int) -> None:
+    native = kind(shape).natives(3)[2]
+    body = asked(shape, native)
+    record = json.loads(body)
+    assert record.get("data", record)["id"] == native
+    assert low < len(body) < high
+
+
+def test_the_provider_keeps_the_documented_digits() -> None:
+    assert b'"deal_value":50000.00,' in asked("flat", "opp_1")
+
+
+def test_the_provider_knows_nothing_else() -> None:
+    for path in ("/", "/opportunities/", "/opportunities/1/notes", "/external/v1/users/1"):
+        assert respond(f"GET {path} HTTP/1.1".encode()).startswith(b"HTTP/1.1 404 ")
+
+
+def right(shape: Shape, native: str) -> bytes:
+    what = kind(shape)
+    return json.dumps(what.answer).replace(what.native, native).encode()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_checker_takes_only_the_right_answer(shape: Shape) -> None:
+    check = checker(shape, direct=False)
+    first, second = (native.encode() for native in kind(shape).natives(2))
+    assert check.check(first, b"200", right(shape, first.decode()))
+    assert check.check(second, b"200", right(shape, second.decode()))
+    assert check.check(second, b"200", json.dumps(json.loads(right(shape, second.decode())), indent=1).encode())
+    assert check.reparsed == 2
+    assert not check.check(second, b"200", right(shape, first.decode()))
+    assert not check.check(second, b"404", right(shape, second.decode()))
+    assert not check.check(second, b"200", right(shape, second.decode()).replace(b'"open"', b'"won"'))
+    assert not check.check(second, b"200", right(shape, second.decode())[:-1])
+    assert check.wrong == 4 and check.first_wrong.startswith(repr(second))
+
+
+def test_the_checker_minds_digits() -> None:
+    check = checker("flat", direct=True)
+    body = asked("flat", "opp_1")
+    assert check.check(b"opp_1", b"200", body)
+    assert not check.check(b"opp_1", b"200", body.replace(b"50000.00", b"50000.0"))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_naive_version_gives_the_canonical_record(shape: Shape) -> None:
+    naive = pytest.importorskip("bench.naive", reason="the group `bench` is not installed", exc_type=ImportError)
+    native = kind(shape).natives(1)[0]
+    body = json.loads(asked(shape, native), parse_float=Decimal)
+    if shape == "flat":
+        opportunity = naive.from_raze(naive.RazeReply.model_validate(body).data)
+    else:
+        opportunity = naive.from_spott(naive.SpottOpportunity.model_validate(body))
+    answer = naive.Envelope(data=opportunity, meta=naive.Meta()).model_dump_json()
+    assert checker(shape, direct=False).check(native.encode(), b"200", answer.encode())
+
+
+async def loaded(protocol: type[asyncio.Protocol], shape: Shape = "flat") -> Result:
+    server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        return await work(Job(port, shape, True, connections=4, warm=0.02, seconds=0.1, pids=[os.getpid()]))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_the_load_counts_right_answers(shape: Shape) -> None:
+    result = await loaded(Protocol, shape)
+    assert result.answers > 10 and result.wrong == 0 and result.reparsed == 1
+    assert 0 < result.p50 <= result.p90 <= result.p99
+    assert result.rate == pytest.approx(result.answers / result.seconds)
+
+
+class Slips(Protocol):
+    """Answers every request for an id that ends in 7 with another record."""
+
+    def data_received(self, data: bytes) -> None:
+        path, blank, rest = data.partition(b" HTTP")
+        super().data_received((path[:-1] + b"6" if path.endswith(b"7") else path) + blank + rest)
+
+
+async def test_the_load_notices_another_record() -> None:
+    result = await loaded(Slips)
+    assert result.wrong > 0 and result.answers > 0
+    assert "7'" in result.first_wrong
+
+
+class Leaves(asyncio.Protocol):
+    """Closes instead of answering."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.BaseTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.transport.close()
+
+
+async def test_the_load_notices_lost_connections() -> None:
+    result = await loaded(Leaves)
+    assert result.answers == 0 and result.wrong == 4
+
+
+def test_what_the_kernel_tells() -> None:
+    before = cpu_seconds(os.getpid())
+    sum(range(3_000_000))
+    assert before < cpu_seconds(os.getpid()) < before + 5
+    assert 5 < memory(os.getpid())["Pss"] <= memory(os.getpid())["Rss"] < 4000
+    assert core_busy(cores()[0]) > 0
+
+
+def made(answers: int, cpu: float, **more: float) -> Result:
+    plain = Result(answers, 0, "", 0, seconds=1.0, p50=1.0, p90=2.0, p99=3.0, cpu=cpu, others=0.0)
+    return replace(plain, **more)  # type: ignore[arg-type]  # floats for float fields
+
+
+def report() -> Report:
+    settings = {"date": "d", "machine": "m", "core": "0", "other": "1", "connections": "64"}
+    settings |= {"rounds": "3", "seconds": "1", "warm": "1"}
+    whole = Report({"Python": "3"}, settings, control=[1.0, 1.05])
+    for shape in SHAPES:
+        whole.full["gateway", shape] = [made(rate, 0.5) for rate in (900, 1000, 2000)]
+        whole.full["naive", shape] = [made(100, 0.7), made(90, 0.7), made(110, 0.7)]
+    return whole
+
+
+def test_the_report_compares_medians() -> None:
+    rate, cpu = ratio(report(), "flat")
+    assert rate == 10.0
+    assert cpu == pytest.approx(7000 / 500)
+    text = render(report())
+    assert "**10.0 times**" in text and "1,000 (900 to 2,000)" in text and "Too noisy" not in text
+
+
+def test_the_report_says_when_it_was_too_noisy() -> None:
+    whole = report()
+    assert spread([1.0, 2.0, 3.0]) == 1.0
+    whole.control = [1.0, 1.3]
+    assert noise(whole) == "the same idle loop varied by 26% between rounds"
+    assert "**Too noisy to judge**" in render(whole)
+
+
+def test_the_page_keeps_what_others_wrote(tmp_path: Path) -> None:
+    page = tmp_path / "docs" / "performance.md"
+    write(page, "one")
+    page.write_text(page.read_text().replace("# Performance", "# Mine") + "after\n")
+    write(page, r"two \1")
+    assert page.read_text() == f"# Mine\n\n{BEGIN}\n\ntwo \\1\n\n{END}\nafter\n"

@@ -1,0 +1,421 @@
+"""The contract kit finds faults: adapters broken on purpose, one kind of fault each, fail the test that is meant for it."""
+
+import copy
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from adapters.getraze import GetRaze
+from adapters.spott import Spott
+from gateway.adapter import Adapter, Call, ListQuery, Page, Rejection, Reply
+from gateway.codecs import Codec, text
+from gateway.fields import Items, Row, Table, absent
+from gateway.strict_json import Json
+from gateway.testing import AdapterContract, load_exchanges
+from gateway.testing.exchanges import BadExchange, read_exchange
+
+
+def _rows(table: Table, change: Any) -> Table:
+    """The table with every row of the record itself as `change` makes it; None takes a row out."""
+    rows = [change(row) if isinstance(row, Row) else row for row in table.rows]
+    return Table(*[row for row in rows if row is not None], beside=table.beside)
+
+
+def _with(name: str, **changes: Any) -> Any:
+    return lambda row: replace(row, **changes) if row.field == name else row
+
+
+class _Fields(GetRaze):
+    """GetRaze with one row or more changed."""
+
+    change: ClassVar[Any] = staticmethod(lambda row: row)
+
+    @classmethod
+    def fields(cls, settings: Any, stages: Mapping[str, str]) -> Table:
+        return _rows(super().fields(settings, stages), cls.change)
+
+
+class SwappedFields(_Fields):
+    @staticmethod
+    def change(row: Row) -> Row:
+        places = {"won_at": ("/lost_at",), "lost_at": ("/won_at",), "created_at": ("/updated_at",), "updated_at": ("/created_at",)}
+        return replace(row, pointers=places.get(row.field, row.pointers))
+
+
+def _float_text(value: Json) -> str:
+    return str(float(value))
+
+
+class MoneyByFloat(_Fields):
+    change = staticmethod(_with("amount.value", codec=Codec("float", "a float", _float_text, float)))
+
+
+class MoneyAsFloat(_Fields):
+    change = staticmethod(_with("amount.value", codec=Codec("float", "a float", float, lambda value: float(value))))
+
+
+class RaisingCodec(_Fields):
+    change = staticmethod(_with("description", codec=Codec("upper", "shouted", lambda value: value.upper(), lambda value: value)))
+
+
+class TrimmedText(_Fields):
+    change = staticmethod(
+        _with("description", codec=Codec("trimmed", "trimmed", lambda value: str(value).strip(), lambda value: value))
+    )
+
+
+def _local(value: Json) -> str:
+    at = datetime.fromisoformat(text.decode(value))
+    return at.astimezone().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _guarded_local(value: Json) -> Json:
+    from gateway.codecs import Unreadable
+
+    try:
+        return _local(value)
+    except ValueError as error:
+        raise Unreadable("invalid", str(error)) from None
+
+
+class LocalTime(_Fields):
+    change = staticmethod(_with("created_at", codec=Codec("local", "in the host's zone", _guarded_local)))
+
+
+class GuessedStatus(_Fields):
+    change = staticmethod(
+        _with("status", codec=Codec("guessed", "open unless won", lambda value: "won" if value == "won" else "open"))
+    )
+
+
+class SilentGap(_Fields):
+    change = staticmethod(_with("probability", note=""))
+
+
+class WrongWritePlace(_Fields):
+    change = staticmethod(_with("amount.value", write={"create": "/deal_amount", "update": "/deal_amount"}))
+
+
+class TwoRowsOnePlace(_Fields):
+    change = staticmethod(_with("source", write={"create": "/notes"}))
+
+
+class OptionalOwner(_Fields):
+    @staticmethod
+    def change(row: Row) -> Row:
+        return replace(row, default="nobody") if row.field == "owner.name" else row
+
+
+class ContentAsForm(GetRaze):
+    @classmethod
+    def fields(cls, settings: Any, stages: Mapping[str, str]) -> Table:
+        table = super().fields(settings, stages)
+        rows = [absent("description", "hidden") if row.field == "description" else row for row in table.rows]
+        return Table(*rows, beside={"/notes": "notes"})
+
+
+class DroppedLeaf(GetRaze):
+    def record(self, body: Json) -> dict[str, Json] | None:
+        record = super().record(body)
+        return None if record is None else {name: value for name, value in record.items() if name != "updated_at"}
+
+
+class ChangedReply(GetRaze):
+    def record(self, body: Json) -> dict[str, Json] | None:
+        record = super().record(body)
+        if record is not None:
+            record.setdefault("seen", True)
+        return record
+
+
+class KeyInTheAddress(GetRaze):
+    def headers(self, key: str) -> Mapping[str, str]:
+        self.remembered = key
+        return super().headers(key)
+
+    def get(self, native_id: str) -> Call:
+        return replace(super().get(native_id), query=(("api_key", getattr(self, "remembered", "")),))
+
+
+class KeyLeftOut(GetRaze):
+    def headers(self, key: str) -> Mapping[str, str]:
+        return {"X-API-Key": "secret"}
+
+
+class EndlessPaging(GetRaze):
+    def page(self, body: Json, query: ListQuery) -> Page | None:
+        page = super().page(body, query)
+        return None if page is None else Page(page.items, str(int(query.position or "1") + 1))
+
+
+class SamePageAgain(Spott):
+    def list(self, query: ListQuery) -> Call:
+        call = super().list(query)
+        return replace(call, query=tuple(pair for pair in call.query if pair[0] != "cursor"))
+
+
+class PageAboveTheLimit(GetRaze):
+    def list(self, query: ListQuery) -> Call:
+        return super().list(replace(query, size=500))
+
+
+class WrongPathInCreate(GetRaze):
+    def create(self, bodies: Mapping[str, dict[str, Json]]) -> Iterable[Call]:
+        for call in super().create(bodies):
+            yield replace(call, path="/opportunity")
+
+
+class StageNeverMoved(GetRaze):
+    def update(self, native_id: str, bodies: Mapping[str, dict[str, Json]]) -> Iterable[Call]:
+        return [call for call in super().update(native_id, bodies) if call.operation != "move"]
+
+
+class PatchTouchesMore(GetRaze):
+    def update(self, native_id: str, bodies: Mapping[str, dict[str, Json]]) -> Iterable[Call]:
+        for call in super().update(native_id, bodies):
+            yield replace(call, body={"notes": "", **call.body}) if call.operation == "update" else call
+
+
+class WriteByGet(GetRaze):
+    def delete(self, native_id: str) -> Call:
+        return Call("delete", "GET", f"/opportunities/{native_id}/delete")
+
+
+class IdNotEncoded(GetRaze):
+    def get(self, native_id: str) -> Call:
+        return Call("get", "GET", f"/opportunities/{native_id.lower()}")
+
+
+class UnsafePath(GetRaze):
+    def get(self, native_id: str) -> Call:
+        return Call("get", "GET", f"/opportunities//{native_id}?full=true")
+
+
+class RaisingProblem(GetRaze):
+    def problem(self, reply: Reply) -> Rejection:
+        return Rejection(code=reply.body["error"]["code"])
+
+
+class RaisingPage(Spott):
+    def page(self, body: Json, query: ListQuery) -> Page | None:
+        return Page(body["items"], body["pageInfo"]["nextCursor"])
+
+
+class OwnTableOfStatuses(GetRaze):
+    def code_for(self, reply: Reply) -> str | None:
+        return "no-such-code" if reply.status == 418 else None
+
+
+class WaitLost(GetRaze):
+    def problem(self, reply: Reply) -> Rejection:
+        return replace(super().problem(reply), retry_after=None)
+
+
+class Counting(GetRaze):
+    def get(self, native_id: str) -> Call:
+        self.count = getattr(self, "count", 0) + 1
+        return super().get(native_id)
+
+
+class Asynchronous(Spott):
+    async def stages(self) -> Call:  # type: ignore[override]  # the fault
+        return Call("stages", "GET", "/pipeline/opportunities/stages")
+
+
+class UnprovenDelete(Spott):
+    def delete(self, native_id: str) -> Call:
+        return Call("delete", "DELETE", f"/opportunities/{native_id}")
+
+
+class NoEncode(_Fields):
+    change = staticmethod(_with("description", codec=Codec("text", "a string", text.decode)))
+
+
+FAULTS: tuple[tuple[type[Adapter], str], ...] = (
+    (SwappedFields, "test_samples_read_as_their_files_say"),
+    (MoneyByFloat, "test_every_leaf_of_a_record_is_accounted_for"),
+    (MoneyAsFloat, "test_every_answer_fits_the_canonical_schema"),
+    (RaisingCodec, "test_junk_in_any_place_is_served_named_and_kept"),
+    (RaisingCodec, "test_deep_junk_never_raises"),
+    (TrimmedText, "test_every_leaf_of_a_record_is_accounted_for"),
+    (LocalTime, "test_times_do_not_depend_on_the_hosts_zone"),
+    (GuessedStatus, "test_samples_read_as_their_files_say"),
+    (SilentGap, "test_every_gap_says_why_it_is_one"),
+    (WrongWritePlace, "test_writes_make_the_calls_of_their_files"),
+    (TwoRowsOnePlace, "test_no_two_rows_write_to_one_place"),
+    (OptionalOwner, "test_samples_read_as_their_files_say"),
+    (ContentAsForm, "test_every_leaf_of_a_record_is_accounted_for"),
+    (DroppedLeaf, "test_records_are_handed_on_as_they_came"),
+    (ChangedReply, "test_reading_changes_nothing"),
+    (KeyInTheAddress, "test_the_key_is_nowhere_else"),
+    (KeyInTheAddress, "test_an_adapter_keeps_nothing"),
+    (KeyInTheAddress, "test_a_listed_record_can_be_got_over_the_wire"),
+    (KeyLeftOut, "test_the_key_goes_into_headers"),
+    (EndlessPaging, "test_lists_end"),
+    (SamePageAgain, "test_pages_ask_for_their_size_and_place"),
+    (SamePageAgain, "test_lists_over_the_wire_are_whole_and_repeat_nothing"),
+    (PageAboveTheLimit, "test_pages_ask_for_their_size_and_place"),
+    (WrongPathInCreate, "test_writes_make_the_calls_of_their_files"),
+    (WrongPathInCreate, "test_what_is_written_over_the_wire_is_read_back"),
+    (StageNeverMoved, "test_writes_make_the_calls_of_their_files"),
+    (StageNeverMoved, "test_nothing_of_a_draft_is_dropped_in_silence"),
+    (PatchTouchesMore, "test_a_patch_sends_what_it_names_and_no_more"),
+    (WriteByGet, "test_writes_are_never_gets"),
+    (IdNotEncoded, "test_calls_can_be_sent"),
+    (UnsafePath, "test_calls_can_be_sent"),
+    (RaisingProblem, "test_no_reply_makes_the_adapter_fail"),
+    (RaisingProblem, "test_every_status_has_its_code"),
+    (RaisingPage, "test_no_reply_makes_the_adapter_fail"),
+    (OwnTableOfStatuses, "test_every_status_has_its_code"),
+    (WaitLost, "test_problems_are_those_of_the_files"),
+    (Counting, "test_an_adapter_keeps_nothing"),
+    (Asynchronous, "test_operations_are_plain_functions"),
+    (UnprovenDelete, "test_every_operation_has_an_exchange"),
+    (NoEncode, "test_what_is_written_can_be_encoded"),
+)
+
+
+@pytest.mark.parametrize(("broken", "test"), FAULTS, ids=lambda one: one if isinstance(one, str) else one.__name__)
+def test_a_planted_fault_fails_the_test_that_is_meant_for_it(broken: type[Adapter], test: str) -> None:
+    class TestBroken(AdapterContract):
+        adapter = broken
+
+    with pytest.raises((AssertionError, pytest.fail.Exception, Exception)) as caught:
+        getattr(TestBroken(), test)()
+    assert broken.__name__ in str(caught.value) or not isinstance(caught.value, pytest.fail.Exception)
+
+
+def test_the_failure_names_the_file_and_the_field() -> None:
+    class TestBroken(AdapterContract):
+        adapter = SwappedFields
+
+    with pytest.raises(pytest.fail.Exception) as caught:
+        TestBroken().test_samples_read_as_their_files_say()
+    assert 'get.json: created_at reads "2024-01-20T14:00:00Z", the file says "2024-01-15T10:30:00Z"' in str(caught.value)
+
+
+def test_a_standard_test_cannot_be_replaced_in_silence() -> None:
+    with pytest.raises(TypeError, match="test_lists_end replaces a standard test"):
+
+        class Quiet(AdapterContract):
+            adapter = GetRaze
+
+            def test_lists_end(self) -> None:
+                """Nothing."""
+
+
+def test_a_standard_test_cannot_be_set_to_nothing_or_hidden_by_a_mixin() -> None:
+    with pytest.raises(TypeError, match="replaces a standard test"):
+        type("Gone", (AdapterContract,), {"adapter": GetRaze, "test_lists_end": None})
+
+    mixin = type("Mixin", (), {"test_lists_end": lambda self: None})
+    with pytest.raises(TypeError, match="replaces a standard test"):
+        type("Hidden", (mixin, AdapterContract), {"adapter": GetRaze})
+
+
+def test_the_contract_cannot_be_excused_as_a_whole() -> None:
+    with pytest.raises(TypeError, match="not as a whole"):
+        type("Skipped", (AdapterContract,), {"adapter": GetRaze, "pytestmark": [pytest.mark.skip]})
+    with pytest.raises(TypeError, match="not as a whole"):
+        type("Hidden", (AdapterContract,), {"adapter": GetRaze, "__test__": False})
+
+
+def test_a_standard_test_is_excused_with_a_written_reason() -> None:
+    class TestExcused(AdapterContract):
+        adapter = EndlessPaging
+
+        @pytest.mark.xfail(reason="its list never ends")
+        def test_lists_end(self) -> None:
+            super().test_lists_end()
+
+    assert TestExcused.adapter is EndlessPaging
+    with pytest.raises(TypeError, match="replaces a standard test"):
+
+        class TestUnreasoned(AdapterContract):
+            adapter = EndlessPaging
+
+            @pytest.mark.xfail
+            def test_lists_end(self) -> None:
+                super().test_lists_end()
+
+
+def test_the_kit_leaves_the_zone_of_the_process_as_it_was() -> None:
+    before, names = os.environ.get("TZ"), time.tzname
+
+    class TestZones(AdapterContract):
+        adapter = GetRaze
+
+    TestZones().test_times_do_not_depend_on_the_hosts_zone()
+    assert (os.environ.get("TZ"), time.tzname) == (before, names)
+
+
+# --- exchange files
+
+GOOD = """{
+  "operation": "get", "origin": "documented", "input": {"native_id": "1"},
+  "call": {"method": "GET", "path": "/deals/1"}, "reply": {"status": 200, "body": {"value": 50000.00}}
+}"""
+
+
+def test_the_digits_of_an_exchange_survive() -> None:
+    exchange = read_exchange("good.json", GOOD.encode())
+    assert str(exchange.steps[0].reply.body["value"]) == "50000.00"
+    assert exchange.steps[0].call.body is None and exchange.settings is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"get"', '"fetch"', "`operation` must be one of get, list"),
+        ('"documented"', '"heard"', "`origin` must be one of recorded, documented, assumed"),
+        ('"native_id"', '"id"', "`input` has no member 'id'; it may have native_id"),
+        ('{"native_id": "1"}', "{}", "`input.native_id` is missing: get needs it"),
+        ('"GET"', "7", "`call.method` must be a string"),
+        ("200", "99", "`reply.status` must be a status from 200 to 599"),
+        ('"body"', '"json"', "`reply` has no member 'json'"),
+        ("50000.00}", "50000.00", "not strict JSON"),
+        ('"call": {', '"call": {"query": {"page": 1}, ', "`call.query.page` must be a string"),
+        ('"origin"', '"then": [{}], "origin"', "`then[0].call` is missing"),
+        ('"origin"', '"opportunity": {}, "problem": {}, "origin"', "a reply is one of them"),
+    ],
+)
+def test_a_wrong_exchange_file_is_named_with_what_is_wrong(old: str, new: str, message: str) -> None:
+    with pytest.raises(BadExchange) as caught:
+        read_exchange("wrong.json", GOOD.replace(old, new, 1).encode())
+    assert str(caught.value).startswith("wrong.json: ") and message in str(caught.value)
+
+
+def test_exchanges_are_found_beside_the_adapter_and_beside_its_base() -> None:
+    files = [exchange.file for exchange in load_exchanges(GetRaze)]
+    assert "get.json" in files and files == sorted(files)
+    assert [exchange.file for exchange in load_exchanges(SwappedFields)] == files
+    folder = Path(__file__).parent.parent / "adapters" / "getraze" / "exchanges"
+    assert len(files) == len(list(folder.glob("*.json")))
+
+
+def test_an_adapter_without_exchanges_is_told_so() -> None:
+    class Bare(Adapter):
+        name = "bare"
+
+    assert load_exchanges(Bare) == ()
+
+
+def test_loading_the_testing_package_needs_no_pytest() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, gateway.testing, gateway.testing.exchanges; gateway.testing.SandboxServer; sys.exit('pytest' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_items_are_what_the_kit_takes_them_for() -> None:
+    """The rows that the planted faults change are rows of the record itself, not of its lists."""
+    table = GetRaze(GetRaze.Settings(), {}).table
+    assert any(isinstance(row, Items) for row in table.rows)
+    assert copy.copy(table.beside) == {}
