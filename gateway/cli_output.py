@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import click
 
 from gateway.errors import Problem
+from gateway.ledger import leaves_of
 from gateway.strict_json import Json, dumps
-from gateway.writing import leaves_of
 
 CELL = 60
 

@@ -6,7 +6,7 @@ the value: what needs more than one value takes them all, each possibly `MISSING
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal, InvalidOperation
@@ -84,7 +84,7 @@ def kind(value: object) -> str:
     return "a number"
 
 
-def _wrong(expected: str, value: object) -> Unreadable:
+def wrong_type(expected: str, value: object) -> Unreadable:
     return Unreadable("wrong_type", f"expected {expected}, got {kind(value)}")
 
 
@@ -95,19 +95,19 @@ def _same(value: Json) -> Json:
 def _text(value: Json) -> str:
     if type(value) is str:
         return value
-    raise _wrong("a string", value)
+    raise wrong_type("a string", value)
 
 
 def _flag(value: Json) -> bool:
     if type(value) is bool:
         return value
-    raise _wrong("true or false", value)
+    raise wrong_type("true or false", value)
 
 
 def _whole(value: Json) -> int:
     if type(value) is int:
         return value
-    raise _wrong("a whole number", value)
+    raise wrong_type("a whole number", value)
 
 
 text = Codec("text", "a string, kept as it is", _text, _same)
@@ -155,7 +155,7 @@ def _number(value: Json) -> str:
     if type(value) is not Decimal and type(value) is not int:
         if type(value).__name__ == "LosslessFloat":  # a number, but one that no decimal type holds
             raise Unreadable("invalid", "a number beyond every limit")
-        raise _wrong("a number", value)
+        raise wrong_type("a number", value)
     try:
         return decimal_string(value)
     except ValueError as error:
@@ -275,86 +275,6 @@ def day_of(zone: tzinfo = UTC) -> Codec:
         return spelled[:10]
 
     return Codec("day_of", "the day in UTC of a date and time", decode, native=False)
-
-
-# --- words -----------------------------------------------------------------------------------------------------------
-
-STATUSES = ("open", "won", "lost", "closed", "unknown")
-
-
-def status_of_word(words: Mapping[str, str], stages: Mapping[str, str]) -> tuple[Codec, Codec]:
-    """(status, status_source) of a provider whose one word tells both stage and status.
-
-    `words` maps the provider's own words; a word that only the connection's stage map knows is read through that.
-    """
-
-    def status(value: Json) -> str:
-        word = _text(value)
-        known = words.get(word) or stages.get(word)
-        if known is None:
-            raise Unreadable("unknown_word", "not a status that this provider documents; `stages:` can map it")
-        return known
-
-    def source(value: Json) -> str | None:
-        if not isinstance(value, str):
-            return None
-        return "native" if value in words else "stage_map" if value in stages else None
-
-    rule = ", ".join(f"{word}: {status}" for word, status in words.items())
-    return (
-        Codec("status_of_word", rule + "; else the connection's stage map", status),
-        Codec("status_source_of_word", "native for a documented word, stage_map for one mapped by `stages:`", source,
-              native=False),
-    )  # fmt: skip
-
-
-def status_of_open_flag(stages: Mapping[str, str]) -> tuple[Codec, Codec]:
-    """(status, status_source) from a stage's (is open, id, name): `stages` refines what is not open; the id wins."""
-
-    def mapped(id_: Json, name: Json) -> str | None:
-        for key in (id_, name):
-            if isinstance(key, str) and key in stages:
-                return stages[key]
-        return None
-
-    def status(is_open: Json, id_: Json, name: Json) -> Json:
-        if is_open is True:
-            return "open"
-        word = mapped(id_, name)
-        if is_open is False:
-            return word if word in ("won", "lost") else "closed"
-        if word is not None:
-            return word
-        if is_open is MISSING:
-            return MISSING
-        raise _wrong("true or false", is_open)
-
-    def source(is_open: Json, id_: Json, name: Json) -> Json:
-        word = mapped(id_, name)
-        if is_open is True:
-            return "native"
-        if is_open is False:
-            return "stage_map" if word in ("won", "lost") else "native"
-        return "stage_map" if word is not None else None
-
-    return (
-        Codec("status_of_open_flag", "true: open; false: won or lost by the stage map, else closed", status),
-        Codec("status_source_of_open_flag", "stage_map where the stage map decided, else native", source, native=False),
-    )
-
-
-def place_in(words: Sequence[str]) -> Codec:
-    """A word's place in the documented list, from 0; null for a word that is not in it."""
-    places = {word: place for place, word in enumerate(words)}
-    return Codec("place_in", "its place in the documented list, from 0",
-                 lambda value: places.get(value) if isinstance(value, str) else None, native=False)  # fmt: skip
-
-
-def is_open_word(words: Mapping[str, str]) -> Codec:
-    """Whether a documented word means an open stage; null for a word that is not documented."""
-    return Codec("is_open_word", "true unless the word means won, lost or closed",
-                 lambda value: words[value] == "open" if isinstance(value, str) and value in words else None,
-                 native=False)  # fmt: skip
 
 
 def _joined(*parts: Json) -> Json:

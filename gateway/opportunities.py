@@ -16,9 +16,10 @@ from gateway.errors import CallFailed, FieldError, Outcome, Problem
 from gateway.explaining import explain
 from gateway.failures import bad_answer, problem_of_failure, problem_of_reply
 from gateway.ids import is_native
+from gateway.ledger import NotApplied, Plan, leaves_of, settle
 from gateway.reading import Issue, Reading
 from gateway.strict_json import Json
-from gateway.writing import NotApplied, Plan, leaves_of, plan, settle
+from gateway.writing import plan
 
 
 @dataclass(slots=True)

@@ -314,7 +314,7 @@ class _Pass:
                 out.append(reading.gather())
             else:
                 self._keep(pointer, element)
-                self._issue(f"{path}[{index}]", pointer, "wrong_type", f"expected an object, got {kind(element)}")
+                self._issue(path, pointer, "wrong_type", f"expected an object, got {kind(element)}")
         return out
 
 

@@ -7,11 +7,12 @@ from functools import lru_cache
 from gateway.adapter import Adapter
 from gateway.codecs import MISSING
 from gateway.errors import FieldError, Problem
+from gateway.ledger import NotApplied, compare, leaves_of
 from gateway.pointer import put
 from gateway.registry import adapter_names, load_adapter
+from gateway.rendering import render
 from gateway.shape import SHAPE
 from gateway.strict_json import Json
-from gateway.writing import NotApplied, compare, leaves_of, render
 
 CANONICAL = "canonical"
 

@@ -154,6 +154,7 @@ def report() -> Report:
     whole = Report({"Python": "3"}, settings, control=[1.0, 1.05])
     for shape in SHAPES:
         whole.full["gateway", shape] = [made(rate, 0.5) for rate in (900, 1000, 2000)]
+        whole.full["floor", shape] = [made(10000, 0.6)]
         whole.full["naive", shape] = [made(100, 0.7), made(90, 0.7), made(110, 0.7)]
     return whole
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gateway import codecs
 from gateway.codecs import Inexact, Unreadable, day_string, decimal_string, instant, instant_string
+from gateway.statuses import status_of_open_flag
 from gateway.strict_json import dumps, loads
 
 decimals = st.decimals(allow_nan=False, allow_infinity=False, places=None).filter(
@@ -41,7 +42,9 @@ def test_a_number_is_read_as_its_plain_decimal(sent: str, read: str) -> None:
     assert codecs.decimal_number.decode(loads(sent.encode())) == read
 
 
-@pytest.mark.parametrize("sent", ["1e400", "1e30", "0.1234567890123456789", "1e-19", "1" * 31, "1e999999999999999999999"])
+@pytest.mark.parametrize(
+    "sent", ["1e400", "1e30", "0.1234567890123456789", "1e-19", "1" * 31, "1e999999999999999999999"]
+)
 def test_a_number_beyond_the_limits_is_unreadable_and_not_rounded(sent: str) -> None:
     with pytest.raises(Unreadable) as caught:
         codecs.decimal_number.decode(loads(sent.encode()))
@@ -55,7 +58,9 @@ def test_what_is_no_number_is_of_the_wrong_type(value: object) -> None:
     assert caught.value.reason == "wrong_type"
 
 
-@pytest.mark.parametrize("value", ["+5", " 5", "5 ", "1_000", "٥", "007", ".5", "5.", "", "NaN", "Infinity", "0x10", "1,5"])
+@pytest.mark.parametrize(
+    "value", ["+5", " 5", "5 ", "1_000", "٥", "007", ".5", "5.", "", "NaN", "Infinity", "0x10", "1,5"]
+)
 def test_text_that_is_not_a_decimal_number_is_refused(value: str) -> None:
     with pytest.raises(ValueError, match=r"decimal|number"):
         decimal_string(value)
@@ -175,14 +180,14 @@ def test_text_is_kept_as_it_is(value: str) -> None:
 def test_the_truth_table_of_a_stage_flag(
     is_open: object, stage: tuple[str, str], stages: dict[str, str], status: object, source: object
 ) -> None:
-    status_codec, source_codec = codecs.status_of_open_flag(stages)
+    status_codec, source_codec = status_of_open_flag(stages)
     assert status_codec.decode(is_open, *stage) == status
     assert source_codec.decode(is_open, *stage) == source
 
 
 @pytest.mark.parametrize("is_open", ["yes", 1, None, [], {}])
 def test_a_stage_flag_that_is_none_is_unreadable_unless_the_stage_map_knows(is_open: object) -> None:
-    status_codec, _ = codecs.status_of_open_flag({})
+    status_codec, _ = status_of_open_flag({})
     with pytest.raises(Unreadable):
         status_codec.decode(is_open, "s1", "Won")
 

@@ -429,9 +429,7 @@ def test_several_faults_are_told_together_as_a_validation_error(call: Caller) ->
     assert reply.faults == {"name", "email", "source"}
 
 
-@pytest.mark.parametrize(
-    "member", ["email", "phone", "company", "position", "deal_value", "notes", "linkedin_url"]
-)
+@pytest.mark.parametrize("member", ["email", "phone", "company", "position", "deal_value", "notes", "linkedin_url"])
 def test_null_is_taken_for_a_member_that_may_be_empty(call: Caller, member: str) -> None:
     assert call.get(call.made(**{member: None})).data[member] is None
 
@@ -466,9 +464,7 @@ def test_an_amount_keeps_every_digit(call: Caller, sent: str, told: str) -> None
     assert f'"deal_value":{told},' in call.listed(limit=1).text
 
 
-@pytest.mark.parametrize(
-    "sent", ["1e999999999", "1e-999999999", "1e101", "1e99999999999999999999", "9" * 5000]
-)
+@pytest.mark.parametrize("sent", ["1e999999999", "1e-999999999", "1e101", "1e99999999999999999999", "9" * 5000])
 def test_an_amount_beyond_all_bounds_is_refused(call: Caller, sent: str) -> None:
     reply = call("POST", "/opportunities", raw=f'{{"name": "A", "deal_value": {sent}}}')
     assert reply.refusal == (400, "VALIDATION_ERROR")
@@ -539,9 +535,7 @@ def test_an_update_with_no_member_is_taken_and_changes_nothing(call: Caller) -> 
         ("responsible_user_id", "usr_nobody", "VALIDATION_ERROR"),
     ],
 )
-def test_an_update_with_a_wrong_member_changes_nothing(
-    call: Caller, member: str, value: object, code: str
-) -> None:
+def test_an_update_with_a_wrong_member_changes_nothing(call: Caller, member: str, value: object, code: str) -> None:
     reply = call.put("opp_abc123def456", **{"notes": "changed", member: value})
     assert reply.refusal == (400, code)
     assert reply.faults == {member}
@@ -589,9 +583,7 @@ def test_a_deleted_record_is_gone(call: Caller) -> None:
     assert call.listed().data["pagination"]["total"] == 36
 
 
-@pytest.mark.parametrize(
-    "id", ["opp_000000000000", "42", "opp_ABC123DEF456", "%20", "a%00b", "%C3%A9", "opp_x%0A"]
-)
+@pytest.mark.parametrize("id", ["opp_000000000000", "42", "opp_ABC123DEF456", "%20", "a%00b", "%C3%A9", "opp_x%0A"])
 def test_an_id_that_nothing_has_is_not_found(call: Caller, id: str) -> None:
     assert call.get(id).refusal == (404, "NOT_FOUND")
     assert call.put(id, notes="x").refusal == (404, "NOT_FOUND")
@@ -624,9 +616,7 @@ def test_nothing_answers_outside_the_prefix(call: Caller) -> None:
         ("OPTIONS", "/opportunities", "GET, POST"),
     ],
 )
-def test_a_wrong_method_is_refused_in_the_same_envelope(
-    call: Caller, method: str, path: str, allow: str
-) -> None:
+def test_a_wrong_method_is_refused_in_the_same_envelope(call: Caller, method: str, path: str, allow: str) -> None:
     reply = call(method, path)
     assert reply.refusal == (405, "METHOD_NOT_ALLOWED")
     assert reply.headers["allow"] == allow
@@ -675,9 +665,7 @@ def test_a_read_or_a_delete_takes_no_body(call: Caller) -> None:
     assert call("DELETE", "/opportunities/opp_abc123def456", {}).refusal == (400, "VALIDATION_ERROR")
 
 
-@pytest.mark.parametrize(
-    "headers", [{}, {"X-API-Key": ""}, {"Authorization": "Basic abc"}, {"Authorization": KEY}]
-)
+@pytest.mark.parametrize("headers", [{}, {"X-API-Key": ""}, {"Authorization": "Basic abc"}, {"Authorization": KEY}])
 def test_a_call_without_a_key_is_refused(call: Caller, headers: dict[str, str]) -> None:
     reply = call("GET", "/opportunities", headers=headers)
     assert reply.refusal == (401, "MISSING_API_KEY")
@@ -743,9 +731,7 @@ def test_every_answer_tells_what_is_left_of_the_hour(call: Caller) -> None:
     assert limits(call("GET", "/opportunities", headers={})) == ("1000", "1000", ten)
 
 
-def test_past_the_limit_a_call_is_refused_until_the_next_hour(
-    call: Caller, switch: tuple[Switch, str]
-) -> None:
+def test_past_the_limit_a_call_is_refused_until_the_next_hour(call: Caller, switch: tuple[Switch, str]) -> None:
     now = HALF_PAST_NINE
     sandbox = switch[0].current = GetRazeSandbox(key=KEY, settings={"sandbox_rate_limit": 2})
     sandbox.clock = lambda: now

@@ -427,17 +427,13 @@ def test_a_query_parameter_given_twice_is_refused(spott: Caller) -> None:
     is_plain_envelope(spott.get("/opportunities?limit=5&limit=5"), 400)
 
 
-@pytest.mark.parametrize(
-    "path", [f"/opportunities/{DOCUMENTED_ID}", "/pipeline/opportunities/stages", "/users/_list"]
-)
+@pytest.mark.parametrize("path", [f"/opportunities/{DOCUMENTED_ID}", "/pipeline/opportunities/stages", "/users/_list"])
 @pytest.mark.parametrize("query", ["limit=5", "fields=name", "cursor="])
 def test_the_other_reads_take_no_query_parameter(spott: Caller, path: str, query: str) -> None:
     is_plain_envelope(spott.get(f"{path}?{query}"), 400)
 
 
-@pytest.mark.parametrize(
-    "limit", ["0", "51", "100", "-1", "1.0", "1e1", "05", "+5", " 5", "5 ", "five", "\u0665"]
-)
+@pytest.mark.parametrize("limit", ["0", "51", "100", "-1", "1.0", "1e1", "05", "+5", " 5", "5 ", "five", "\u0665"])
 def test_a_limit_out_of_range_or_not_a_whole_number_is_refused(spott: Caller, limit: str) -> None:
     is_plain_envelope(spott.get("/opportunities", limit=limit), 400)
 
@@ -548,9 +544,7 @@ def test_the_seeds_cover_what_a_client_must_tolerate(spott: Caller) -> None:
     teams = [record["clientTeam"]["clientTeam"] for record in records]
     assert [] in teams
     assert any(len(team) > 1 for team in teams)
-    assert any(
-        len(contact["emails"]) > 1 and len(contact["phoneNumbers"]) > 1 for team in teams for contact in team
-    )
+    assert any(len(contact["emails"]) > 1 and len(contact["phoneNumbers"]) > 1 for team in teams for contact in team)
     assert any("middleName" not in contact for team in teams for contact in team)
     assert any(not record["name"]["name"].isascii() for record in records)
     assert len({record["id"] for record in records}) == RECORD_COUNT
@@ -704,9 +698,7 @@ def test_a_record_of_the_newest_pages_stays_without_view_types_after_a_write(spo
     record = spott.record(record_id(9))
     assert record["owner"] == {"owner": None}
     assert record["name"] == {"name": "Still bare"}
-    assert record["clientTeam"]["clientTeam"][0]["emails"] == [
-        {"email": "jsmith@example.com", "isPrimary": True}
-    ]
+    assert record["clientTeam"]["clientTeam"][0]["emails"] == [{"email": "jsmith@example.com", "isPrimary": True}]
 
 
 @pytest.mark.parametrize(
@@ -949,9 +941,7 @@ def test_another_content_type_is_refused(spott: Caller, content_type: str | None
     assert spott.record() == json.loads(DOCUMENTED)
 
 
-@pytest.mark.parametrize(
-    "content_type", ["application/json; charset=utf-8", "Application/JSON;charset=UTF-8"]
-)
+@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "Application/JSON;charset=UTF-8"])
 def test_json_that_names_its_charset_is_accepted(spott: Caller, content_type: str) -> None:
     headers = {"x-api-key": KEY, "content-type": content_type}
     body = b'{"name": "x"}'

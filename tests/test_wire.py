@@ -534,8 +534,8 @@ DOC = b'{"a": "' + b"x" * 3000 + b'"}'
     [
         (b"identity", DOC),
         (b"", DOC),
-        (b"gzip", gzip.compress(DOC)),
-        (b"GZip", gzip.compress(DOC)),
+        (b"gzip", gzip.compress(DOC, mtime=0)),
+        (b"GZip", gzip.compress(DOC, mtime=0)),
         (b"deflate", zlib.compress(DOC)),
         (b"deflate", raw_deflate(DOC)),
     ],
@@ -551,22 +551,22 @@ async def test_one_complete_encoding_is_read(label: bytes, body: bytes) -> None:
 @pytest.mark.parametrize(
     ("label", "body"),
     [
-        (b"gzip", gzip.compress(DOC)[:-5]),
-        (b"gzip", gzip.compress(DOC)[:9]),
+        (b"gzip", gzip.compress(DOC, mtime=0)[:-5]),
+        (b"gzip", gzip.compress(DOC, mtime=0)[:9]),
         (b"deflate", zlib.compress(DOC)[:-1]),
         (b"deflate", raw_deflate(DOC)[:-1]),
         (b"deflate", b"x"),
-        (b"gzip", gzip.compress(DOC) + b"{}"),
-        (b"gzip", gzip.compress(DOC) * 2),
+        (b"gzip", gzip.compress(DOC, mtime=0) + b"{}"),
+        (b"gzip", gzip.compress(DOC, mtime=0) * 2),
         (b"deflate", zlib.compress(DOC) + b"\0"),
-        (b"gzip, gzip", gzip.compress(gzip.compress(DOC))),
-        (b"gzip\r\nContent-Encoding: gzip", gzip.compress(gzip.compress(DOC))),
-        (b"identity, gzip", gzip.compress(DOC)),
+        (b"gzip, gzip", gzip.compress(gzip.compress(DOC, mtime=0), mtime=0)),
+        (b"gzip\r\nContent-Encoding: gzip", gzip.compress(gzip.compress(DOC, mtime=0), mtime=0)),
+        (b"identity, gzip", gzip.compress(DOC, mtime=0)),
         (b"br", b"\x0b\x01\x80{}\x03"),
         (b"zstd", b"(\xb5/\xfd"),
         (b"gzip", DOC),
         (b"gzip", zlib.compress(DOC)),
-        (b"deflate", gzip.compress(DOC)),
+        (b"deflate", gzip.compress(DOC, mtime=0)),
         (b"utf-8", DOC),
     ],
 )
@@ -595,7 +595,7 @@ async def test_a_bomb_is_stopped_at_the_limit(squeeze: Callable[[bytes], bytes])
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 @pytest.mark.parametrize("label", ["gzip", "deflate", "identity"])
 async def test_a_body_is_the_same_however_it_is_cut(label: str, size: int) -> None:
-    coded = {"gzip": gzip.compress(DOC), "deflate": raw_deflate(DOC), "identity": DOC}[label]
+    coded = {"gzip": gzip.compress(DOC, mtime=0), "deflate": raw_deflate(DOC), "identity": DOC}[label]
     body = Body([label], len(DOC))
     for start in range(0, len(coded), size):
         body.feed(coded[start : start + size])
@@ -603,7 +603,7 @@ async def test_a_body_is_the_same_however_it_is_cut(label: str, size: int) -> No
 
 
 async def test_the_limit_is_exact() -> None:
-    async with FaultServer([Loop(READ, answer(gzip.compress(DOC), b"Content-Encoding: gzip"))]) as server:
+    async with FaultServer([Loop(READ, answer(gzip.compress(DOC, mtime=0), b"Content-Encoding: gzip"))]) as server:
         async with wired(server.url, max_reply=len(DOC)) as wire:
             assert (await wire.send(GET, soon())).status == 200
         async with wired(server.url, max_reply=len(DOC) - 1) as wire:

@@ -5,8 +5,9 @@ The lead's full name is both the opportunity's `name` and its one contact's. Sou
 
 from collections.abc import Mapping
 
-from gateway.codecs import currency, decimal_number, instant, is_open_word, place_in, status_of_word, text
+from gateway.codecs import currency, decimal_number, instant, text
 from gateway.fields import Table, absent, const, first_of, row, single
+from gateway.statuses import is_open_word, place_in, status_of_word
 
 STATUSES = ("new", "contacted", "qualified", "proposal", "negotiation", "won", "lost")
 SOURCES = ("linkedin", "google_maps", "list", "paid_traffic", "other")

@@ -73,8 +73,7 @@ class GetRazeSandbox:
             raise ValueError("a sandbox needs a key to accept")
         self._dialect = _DIALECTS[dialect]()
         self._routes = [
-            (compile_path(self.prefix + path)[0], methods)
-            for path, methods in self._dialect.operations().items()
+            (compile_path(self.prefix + path)[0], methods) for path, methods in self._dialect.operations().items()
         ]
         self._keys = {"full": key, "readonly": f"{key}_readonly"}
         self._limit = limit

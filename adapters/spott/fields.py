@@ -17,11 +17,11 @@ from gateway.codecs import (
     instant,
     joined,
     kind,
-    status_of_open_flag,
     text,
     whole_number,
 )
 from gateway.fields import Row, Table, absent, first_of, items, row, unmapped
+from gateway.statuses import status_of_open_flag
 from gateway.strict_json import Json
 
 WRAPPED = ("name", "description", "stage", "company", "owner", "closeDate", "createdAt", "clientTeam", "nextTaskDue")
@@ -125,7 +125,7 @@ def _is_decimal(value: Json) -> bool:
 
 
 def currency_beside(definition: str, code: str) -> Codec:
-    """The configured currency wherever that attribute holds a value; another currency told beside it is not guessed away."""
+    """The configured currency wherever that attribute holds a value; another one told beside it is not guessed away."""
 
     def decode(attributes: Json) -> Json:
         if attributes is MISSING:

@@ -104,10 +104,7 @@ class SpottSandbox:
     def _remember(self, method: str, path: str, query: str, body: bytes) -> None:
         # A key that was put into the query by mistake must not end up in a test's output.
         pairs = [pair.partition("=") for pair in query.split("&")]
-        kept = [
-            f"{name}{sign}{'***' if unquote_plus(value) == self._key else value}"
-            for name, sign, value in pairs
-        ]
+        kept = [f"{name}{sign}{'***' if unquote_plus(value) == self._key else value}" for name, sign, value in pairs]
         self.requests.append((method, path, "&".join(kept), body))
         del self.requests[:-REQUESTS_KEPT]
 

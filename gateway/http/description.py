@@ -71,5 +71,7 @@ def routes() -> tuple[Route, ...]:
     return (
         Route("GET", "/openapi.json", "openapi", "This API as OpenAPI 3.1", openapi, answer="OpenApiDocument"),
         Route("GET", "/docs", "docs", "This API as a page that works offline", docs, media="text/html"),
-        Route("GET", "/docs/{file}", "docs_file", "A file of that page", docs_file, media="*/*", problems=("not-found",)),
+        Route(
+            "GET", "/docs/{file}", "docs_file", "A file of that page", docs_file, media="*/*", problems=("not-found",)
+        ),
     )

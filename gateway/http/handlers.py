@@ -4,7 +4,7 @@ import asyncio
 import html
 from typing import Any
 
-from gateway.codecs import STATUSES, instant_string
+from gateway.codecs import instant_string
 from gateway.connections import Connection
 from gateway.errors import CODES, FieldError, Problem
 from gateway.http import requests as read
@@ -13,6 +13,7 @@ from gateway.listing import FILTERS, SORTS, Lister, Wanted
 from gateway.opportunities import Ask, Opportunities, deadline_in
 from gateway.opportunity import Draft, Patch, validated
 from gateway.presenting import connection_info
+from gateway.statuses import STATUSES
 from gateway.strict_json import Json
 from gateway.translating import translate
 

@@ -109,7 +109,9 @@ EXAMPLES: Mapping[str, Any] = {
     "Opportunity": _OPPORTUNITY,
     "Draft": {"name": "John Doe", "company": {"name": "Acme Inc"}, "amount": {"value": "50000.00", "currency": "BRL"}},
     "Patch": {"description": "Wants an offer by Friday", "amount": {"value": "65000.00"}},
-    "Record": {name: _OPPORTUNITY[name] for name in ("name", "description", "amount", "company", "owner", "created_at")},
+    "Record": {
+        name: _OPPORTUNITY[name] for name in ("name", "description", "amount", "company", "owner", "created_at")
+    },
 }
 """One example a model. The record is a documented one as this API answers it, on a connection of no provider."""
 
@@ -134,7 +136,10 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
             "schemas": _schemas(),
             "headers": {name: {"description": text, "schema": schema} for name, (text, schema) in _HEADERS_OUT.items()},
             "examples": {
-                code.code: {"summary": code.title, "value": errors.Problem(code.code, code.meaning).body("4f1d9c0e6c3b")}
+                code.code: {
+                    "summary": code.title,
+                    "value": errors.Problem(code.code, code.meaning).body("4f1d9c0e6c3b"),
+                }
                 for code in CODES.values()
             },
             "securitySchemes": {

@@ -49,9 +49,13 @@ class NotApplied(TypedDict):
 
     __pydantic_config__ = _CLOSED  # type: ignore[misc]  # pydantic reads it off a TypedDict
     field: Annotated[str, Field(description="The canonical path, such as `contacts[0].title`.")]
-    reason: Annotated[Literal["unsupported", "ignored", "coerced", "failed"], Field(
-        description="`unsupported`: never sent; `ignored`: sent, but read back otherwise; `coerced`: stored in another "
-        "form; `failed`: its call failed while another of the same write succeeded.")]
+    reason: Annotated[
+        Literal["unsupported", "ignored", "coerced", "failed"],
+        Field(
+            description="`unsupported`: never sent; `ignored`: sent, but read back otherwise; `coerced`: stored in another "
+            "form; `failed`: its call failed while another of the same write succeeded."
+        ),
+    ]
     detail: Annotated[str, Field(description="The same in a sentence.")]
     sent: NotRequired[Annotated[Any, Field(description="What was asked for.")]]
     stored: NotRequired[Annotated[Any, Field(description="What the record holds instead.")]]
@@ -77,9 +81,13 @@ class Unexplained(_MaybeSource):
     """Why a canonical field has no value."""
 
     __pydantic_config__ = _CLOSED  # type: ignore[misc]  # pydantic reads it off a TypedDict
-    reason: Annotated[Literal["unsupported", "unmapped", "empty", "not_told", "unreadable"], Field(
-        description="`unsupported`: the provider has no such thing; `unmapped`: the configuration does not say where "
-        "it is kept; `empty`: the provider said null; `not_told`: it said nothing; `unreadable`: see `issues`.")]
+    reason: Annotated[
+        Literal["unsupported", "unmapped", "empty", "not_told", "unreadable"],
+        Field(
+            description="`unsupported`: the provider has no such thing; `unmapped`: the configuration does not say where "
+            "it is kept; `empty`: the provider said null; `not_told`: it said nothing; `unreadable`: see `issues`."
+        ),
+    ]
     detail: NotRequired[Annotated[str, Field(description="The same in a sentence; may be empty.")]]
 
 
@@ -112,9 +120,13 @@ class WrittenMeta(OpportunityMeta):
     applied: Annotated[list[str], Field(
         description="What took: top-level fields, or paths where only a part of the field did.")]  # fmt: skip
     not_applied: Annotated[list[NotApplied], Field(description="What did not take, each with its reason.")]
-    read_back: Annotated[bool, Field(
-        description="Whether `data` is the record as read again after the write; false: reading it again failed, and "
-        "`data` is what the provider answered to the write.")]
+    read_back: Annotated[
+        bool,
+        Field(
+            description="Whether `data` is the record as read again after the write; false: reading it again failed, and "
+            "`data` is what the provider answered to the write."
+        ),
+    ]
 
 
 class WrittenOpportunity(TypedDict):
@@ -154,8 +166,9 @@ class Problem(TypedDict):
     title: Annotated[str, Field(description="What the code means, the same for each problem of this code.")]
     status: Annotated[int, Field(description="The HTTP status.")]
     detail: Annotated[str, Field(description="What is wrong with this request.")]
-    code: Annotated[str, Field(
-        description="The problem as one word, for program logic.", json_schema_extra={"enum": [*CODES]})]
+    code: Annotated[
+        str, Field(description="The problem as one word, for program logic.", json_schema_extra={"enum": [*CODES]})
+    ]
     origin: Annotated[Origin, Field(description="Who the problem lies with.")]
     retryable: Annotated[bool, Field(description="Whether the same request may succeed later.")]
     retry_after: NotRequired[Annotated[int, Field(description="Seconds to wait, as in the header Retry-After.")]]
@@ -163,8 +176,11 @@ class Problem(TypedDict):
     connection: NotRequired[Annotated[str, Field(description="The connection that the request was for.")]]
     errors: NotRequired[Annotated[list[ProblemField], Field(description="What is wrong with each part of the input.")]]
     provider: NotRequired[Annotated[ProblemProvider, Field(description="What the provider said.")]]
-    outcome: NotRequired[Annotated[Outcome, Field(
-        description="Of a write: whether it took effect. `unknown`: look before you send it again.")]]
+    outcome: NotRequired[
+        Annotated[
+            Outcome, Field(description="Of a write: whether it took effect. `unknown`: look before you send it again.")
+        ]
+    ]
 
 
 # --- lists -----------------------------------------------------------------------------------------------------------
@@ -174,9 +190,13 @@ class ListError(TypedDict):
     """A record that could not be served."""
 
     __pydantic_config__ = _CLOSED  # type: ignore[misc]  # pydantic reads it off a TypedDict
-    index: Annotated[int, Field(
-        description="With `ids`: its place in `data`, where a null stands. On a page: it came before the record at "
-        "this place in `data`.")]
+    index: Annotated[
+        int,
+        Field(
+            description="With `ids`: its place in `data`, where a null stands. On a page: it came before the record at "
+            "this place in `data`."
+        ),
+    ]
     id: Annotated[str | None, Field(description="The id as it was asked for; null on a page, where it cannot be read.")]
     problem: Annotated[Problem, Field(description="Why not.")]
 
@@ -196,14 +216,28 @@ class PageMeta(TypedDict):
 
     __pydantic_config__ = _CLOSED  # type: ignore[misc]  # pydantic reads it off a TypedDict
     sort: NotRequired[Annotated[str, Field(description="The order; the provider's own if none was asked for.")]]
-    filters: NotRequired[Annotated[dict[Literal[FilterName, "sort"], FilterUse], Field(
-        description="How each filter was done, and the sort where it was emulated.")]]
+    filters: NotRequired[
+        Annotated[
+            dict[Literal[FilterName, "sort"], FilterUse],
+            Field(description="How each filter was done, and the sort where it was emulated."),
+        ]
+    ]
     issues: Annotated[list[ListIssue], Field(description="Values that could not be read.")]
     errors: Annotated[list[ListError], Field(description="Records that could not be served.")]
-    explain: NotRequired[Annotated[list[Explain | None], Field(
-        description="With `explain=true`: as for a single record, for each of `data`; null where `data` is.")]]
-    raw: NotRequired[Annotated[list[dict[str, Any] | None], Field(
-        description="With `raw=true`: for each record of `data` the provider's record; null where `data` is.")]]
+    explain: NotRequired[
+        Annotated[
+            list[Explain | None],
+            Field(description="With `explain=true`: as for a single record, for each of `data`; null where `data` is."),
+        ]
+    ]
+    raw: NotRequired[
+        Annotated[
+            list[dict[str, Any] | None],
+            Field(
+                description="With `raw=true`: for each record of `data` the provider's record; null where `data` is."
+            ),
+        ]
+    ]
 
 
 class Paging(TypedDict):

@@ -1,10 +1,10 @@
 """The routes, bound to their handlers. What stands here is what OpenAPI says, and nothing else is served."""
 
 from gateway.callers import DELETE, READ, WRITE
-from gateway.codecs import STATUSES
 from gateway.http import handlers
 from gateway.http.routes import Parameter, Route
 from gateway.listing import SORTS
+from gateway.statuses import STATUSES
 from gateway.translating import dialect_names
 
 _TEXT = {"type": "string", "minLength": 1}

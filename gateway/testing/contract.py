@@ -20,7 +20,16 @@ from typing import Any, ClassVar
 import pytest
 
 from gateway.adapter import Adapter
-from gateway.testing import on_conversation, on_errors, on_fields, on_reading, on_writing, whole_way
+from gateway.testing import (
+    on_conversation,
+    on_errors,
+    on_fields,
+    on_junk,
+    on_reading,
+    on_replies,
+    on_writing,
+    whole_way,
+)
 from gateway.testing.kit import Faults, Kit
 
 _SHOWN = 12
@@ -43,7 +52,9 @@ class AdapterContract:
         """Refuse what would leave out a standard test without a written reason. Raises `TypeError`."""
         super().__init_subclass__(**options)
         if _marks(cls) & {"skip", "skipif", "xfail"} or getattr(cls, "__test__", True) is False:
-            raise TypeError(f"{cls.__name__}: the contract is excused test by test, with xfail(reason=...), not as a whole")
+            raise TypeError(
+                f"{cls.__name__}: the contract is excused test by test, with xfail(reason=...), not as a whole"
+            )
         for name, standard in vars(AdapterContract).items():
             found = inspect.getattr_static(cls, name, None)
             if not name.startswith("test_") or found is standard:
@@ -70,16 +81,20 @@ class AdapterContract:
     def hold(self, check: Callable[[Kit], Faults]) -> None:
         """Fail with what the check finds wrong."""
         __tracebackhide__ = True
-        faults = []
-        for fault in check(self.kit):
-            if fault not in faults:
-                faults.append(fault)
-            if len(faults) > _SHOWN:
-                break
+        faults: list[str] = []
+        title = f"{self.adapter.__name__}: {(check.__doc__ or check.__name__).splitlines()[0]}"
+        try:
+            for fault in check(self.kit):
+                if fault not in faults:
+                    faults.append(fault)
+                if len(faults) > _SHOWN:
+                    break
+        except Exception as error:  # the adapter's own; its place is in the traceback
+            told = "".join(f"\n  {fault}" for fault in faults)
+            raise AssertionError(f"{title}{told}\n  the check ended in {type(error).__name__}: {error}") from error
         if faults:
             more = "\n  and more" if len(faults) > _SHOWN else ""
-            title = (check.__doc__ or check.__name__).splitlines()[0]
-            pytest.fail(f"{self.adapter.__name__}: {title}\n  " + "\n  ".join(faults[:_SHOWN]) + more, pytrace=False)
+            pytest.fail(f"{title}\n  " + "\n  ".join(faults[:_SHOWN]) + more, pytrace=False)
 
     # --- fields
 
@@ -128,11 +143,11 @@ class AdapterContract:
         self.hold(on_reading.missing_members_are_told)
 
     def test_junk_in_any_place_is_served_named_and_kept(self) -> None:
-        self.hold(on_reading.junk_is_served_and_named)
+        self.hold(on_junk.junk_is_served_and_named)
 
     def test_deep_junk_never_raises(self) -> None:
         pytest.importorskip("hypothesis")
-        self.hold(on_reading.deep_junk_never_raises)
+        self.hold(on_junk.deep_junk_never_raises)
 
     def test_times_do_not_depend_on_the_hosts_zone(self) -> None:
         self.hold(on_reading.time_is_not_the_hosts)
@@ -184,7 +199,7 @@ class AdapterContract:
         self.hold(on_conversation.filters_and_sorts_hold)
 
     def test_no_reply_makes_the_adapter_fail(self) -> None:
-        self.hold(on_conversation.replies_never_make_it_fail)
+        self.hold(on_replies.replies_never_make_it_fail)
 
     def test_undeclared_operations_are_refused(self) -> None:
         self.hold(on_conversation.undeclared_operations_are_refused)

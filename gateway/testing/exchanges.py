@@ -101,7 +101,9 @@ def load_exchanges(adapter: type[Adapter]) -> tuple[Exchange, ...]:
     A subclass whose own package has none takes its base's. Raises `BadExchange` for the first file that is wrong.
     """
     for folder in _folders(adapter):
-        found = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".json")), key=lambda entry: entry.name)
+        found = sorted(
+            (entry for entry in folder.iterdir() if entry.name.endswith(".json")), key=lambda entry: entry.name
+        )
         if found:
             return tuple(read_exchange(entry.name, entry.read_bytes()) for entry in found)
     return ()
@@ -207,7 +209,9 @@ class _Reader:
         plain = {name.lower(): self._text(value, f"`{at}.headers.{name}`") for name, value in headers.items()}
         return Reply(status, plain, told.get("body"), unreadable="text" in told)
 
-    def _part(self, told: dict[str, Json], name: str, at: str, allowed: tuple[str, ...] = ()) -> Mapping[str, Json] | None:
+    def _part(
+        self, told: dict[str, Json], name: str, at: str, allowed: tuple[str, ...] = ()
+    ) -> Mapping[str, Json] | None:
         return self._object(told[name], f"`{at}{name}`", allowed) if name in told else None
 
     def _object(self, told: Json, what: str, allowed: tuple[str, ...] = ()) -> dict[str, Json]:

@@ -3,7 +3,7 @@
 Nothing here changes the record that it is given.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -58,6 +58,11 @@ def nodes(value: Json, pointer: str = "") -> Iterator[str]:
         yield from nodes(part, below)
 
 
+def within(pointer: str, outer: str) -> bool:
+    """Whether `pointer` names the place of `outer` or one inside it."""
+    return pointer == outer or pointer.startswith(f"{outer}/")
+
+
 def at(value: Json, pointer: str) -> Json:
     """The value that a pointer of `nodes` names."""
     for token in tokens(pointer):
@@ -85,9 +90,11 @@ def _changed(value: Json, path: tuple[str, ...], change: Json) -> Json:
     return copy
 
 
-def mutations(record: dict[str, Json]) -> Iterator[Mutation]:
-    """The record with each leaf and each interior node in turn removed and replaced by every value of `JUNK`."""
+def mutations(record: dict[str, Json], places: Collection[str]) -> Iterator[Mutation]:
+    """The record with each leaf and each interior node of `places` in turn removed and replaced by each of `JUNK`."""
     for pointer in nodes(record):
+        if pointer not in places:
+            continue
         yield Mutation(pointer, None, removed(record, pointer), gone=True)
         for value in JUNK:
             yield Mutation(pointer, value, replaced(record, pointer, value))

@@ -1,20 +1,19 @@
 """Checks of the conversation: the calls are the provider's, lists end, and no reply makes the adapter fail."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from copy import deepcopy
-from decimal import Decimal
 
-from gateway.adapter import OPERATIONS, Adapter, BudgetLeft, Call, ListQuery, Page, Rejection, Reply, Stage
-from gateway.errors import CODES, Problem
+from gateway.adapter import OPERATIONS, Adapter, Call, ListQuery, Reply
+from gateway.errors import Problem
 from gateway.ids import NATIVE
 from gateway.listing import CALLS, Lister, Wanted
 from gateway.strict_json import Json
 from gateway.target import RefusedCall, content_of, target_of
 from gateway.testing.exchanges import Exchange
 from gateway.testing.kit import Faults, Kit, query_of
-from gateway.testing.mutations import HTML, JUNK, nodes, removed, replaced
+from gateway.testing.mutations import nodes, replaced
 from gateway.testing.replay import Replay, ask, exact, run, spelled
 
 ODD_ID = "Az09._~-" + "x" * 40
@@ -218,115 +217,6 @@ def filters_and_sorts_hold(kit: Kit) -> Faults:
                 yield f"sorts: {sort} is declared, but makes the same call as no sort"
         if len(set(calls.values())) < len(calls):
             yield "sorts: two of them make the same call"
-
-
-def replies_of(kit: Kit) -> Iterator[tuple[str, Json]]:
-    """(where from, body): junk of all kinds, and the exchanges' bodies with junk at each place down to the third level."""
-    for value in (*JUNK, HTML, [HTML], {"error": HTML}):
-        yield "junk", value
-    seen: set[str] = set()
-    for exchange, step in kit.steps():
-        for pointer in nodes(step.reply.body):
-            shape = f"{exchange.operation} {step.reply.status} {pointer}"
-            if pointer.count("/") > 4 or shape in seen:
-                continue
-            seen.add(shape)
-            yield f"{exchange.file} without {pointer}", removed(step.reply.body, pointer)
-            for value in JUNK:
-                yield f"{exchange.file} with {pointer} = {value!r}"[:160], replaced(step.reply.body, pointer, value)
-
-
-def replies_never_make_it_fail(kit: Kit) -> Faults:
-    """`record`, `page`, `problem`, `code_for`, `budget_left` and `stages_of` take any reply, and change nothing in it."""
-    adapter = kit.adapter
-    for where, body in replies_of(kit):
-        before = exact(body)
-        for name, result in _results(kit, adapter, body):
-            if isinstance(result, Exception):
-                yield f"{name}: {where}: raised {type(result).__name__}: {result}"
-            elif not _FITS[name](result):
-                yield f"{name}: {where}: gave {result!r}"[:300]
-        if exact(body) != before:
-            yield f"{where}: the adapter has changed the reply's body"
-    for reply in (Reply(502, {}, None, unreadable=True), *(Reply(200, headers) for headers in _headers(kit))):
-        for name in ("problem", "budget_left"):
-            result = _outcome(getattr(adapter, name), reply)
-            if isinstance(result, Exception) or not _FITS[name](result):
-                yield f"{name}: headers {dict(reply.headers)}: gave {result!r}"[:300]
-
-
-def _results(kit: Kit, adapter: Adapter, body: Json) -> Iterator[tuple[str, object]]:
-    """(method, what it gives or raises) of each method that takes a reply."""
-    position = next((step.page["next"] for _, step in kit.steps() if step.page and step.page.get("next")), None)
-    yield "record", _outcome(adapter.record, body)
-    if hasattr(type(adapter), "list"):
-        for query in (ListQuery(1), ListQuery(adapter.limits.page, position)):
-            yield "page", _outcome(adapter.page, body, query)
-    if hasattr(adapter, "stages_of"):
-        yield "stages_of", _outcome(adapter.stages_of, body)
-    for name in ("problem", "code_for"):
-        yield name, _outcome(getattr(adapter, name), Reply(400, {}, body))
-
-
-def _outcome(method: Callable[..., object], *arguments: object) -> object:
-    try:
-        return method(*arguments)
-    except Exception as error:
-        return error
-
-
-def _is_record(value: object) -> bool:
-    return value is None or isinstance(value, dict)
-
-
-def _is_page(value: object) -> bool:
-    if value is None:
-        return True
-    return isinstance(value, Page) and (value.next is None or (isinstance(value.next, str) and value.next != ""))
-
-
-def _is_stages(value: object) -> bool:
-    if not isinstance(value, list | tuple) or not all(isinstance(one, Stage) and isinstance(one.id, str) for one in value):
-        return False
-    return all(_texts(one.name) and (one.order is None or type(one.order) is int) for one in value)
-
-
-def _is_rejection(value: object) -> bool:
-    if not isinstance(value, Rejection) or not _texts(value.code, value.message, value.request_id):
-        return False
-    waits = value.retry_after is None or (isinstance(value.retry_after, int | float) and 0 <= value.retry_after < 10**10)
-    return waits and all(isinstance(name, str) and isinstance(what, str) for name, what in value.fields.items())
-
-
-def _texts(*values: object) -> bool:
-    return all(value is None or isinstance(value, str) for value in values)
-
-
-def _is_budget(value: object) -> bool:
-    if value is None:
-        return True
-    if not isinstance(value, BudgetLeft) or isinstance(value.limit, Decimal):
-        return False
-    whole = all(number is None or (type(number) is int and number >= 0) for number in (value.limit, value.remaining))
-    return whole and (value.reset is None or isinstance(value.reset, int | float))
-
-
-_FITS: Mapping[str, Callable[[object], bool]] = {
-    "record": _is_record, "page": _is_page, "stages_of": _is_stages, "problem": _is_rejection, "budget_left": _is_budget,
-    "code_for": lambda code: code is None or code in CODES,
-}  # fmt: skip
-"""What each method may give."""
-
-
-def _headers(kit: Kit) -> Iterator[Mapping[str, str]]:
-    known = {name: value for _, step in kit.steps() for name, value in step.reply.headers.items()}
-    names = (*known, "retry-after", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
-    yield {}
-    yield known
-    for value in ("", "-1", "abc", "1e400", "9" * 40, "\u0663", "1.5", "nan", "0", HTML):
-        yield dict.fromkeys(names, value)
-        for name in known:
-            yield {**known, name: value}
 
 
 def undeclared_operations_are_refused(kit: Kit) -> Faults:

@@ -45,7 +45,9 @@ def calls_and_rows_agree(kit: Kit) -> Faults:
                 yield f"`writes` has the call {call!r} for {operation}, but no row of the table writes by it"
     for call in sorted(named - declared):
         yield f"rows of the table write by the call {call!r}, which `writes` does not declare"
-    if "create" in adapter.operations() and "name" not in adapter.table.writable(tuple(adapter.writes.get("create", ()))):
+    if "create" in adapter.operations() and "name" not in adapter.table.writable(
+        tuple(adapter.writes.get("create", ()))
+    ):
         yield "name: create is declared, but no row writes the name, which every draft has"
 
 

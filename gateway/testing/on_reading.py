@@ -1,4 +1,4 @@
-"""Checks of reading: the samples come out as told, nothing is lost, and nothing that a provider sends makes it fail."""
+"""Checks of reading: the samples come out as told, nothing is lost, and what is missing is said to be."""
 
 import os
 import time
@@ -9,9 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateway.adapter import Adapter
 from gateway.codecs import MISSING
-from gateway.errors import Problem
 from gateway.fields import Group, Leaf, Many, Node, Table
-from gateway.ids import is_native
 from gateway.opportunities import Read
 from gateway.opportunity import Opportunity
 from gateway.pointer import leaves, tokens
@@ -19,20 +17,8 @@ from gateway.reading import Reading
 from gateway.strict_json import Json, dumps
 from gateway.testing.exchanges import Exchange, Step
 from gateway.testing.kit import Faults, Kit, Sample, holds, query_of
-from gateway.testing.mutations import (
-    JUNK,
-    MARKER,
-    Mutation,
-    at,
-    mutations,
-    nodes,
-    removed,
-    replaced,
-    told_apart,
-    without_offset,
-)
+from gateway.testing.mutations import MARKER, nodes, removed, replaced, told_apart, within, without_offset
 from gateway.testing.replay import exact
-from gateway.writing import leaves_of
 
 _SCHEMA: TypeAdapter[Opportunity] = TypeAdapter(Opportunity)
 _ZONES = ("Asia/Kathmandu", "America/St_Johns", "Pacific/Kiritimati")
@@ -113,10 +99,10 @@ def _issues(where: str, wanted: tuple[Mapping[str, Json], ...], found: list[dict
 def readings_fit_the_schema(kit: Kit) -> Faults:
     """Every answer has canonical types: money and probability as decimal text, instants in UTC, known words."""
     for adapter, sample in kit.readings():
-        yield from _misfits(f"{sample}", kit.read(adapter, sample.record, sample.call).opportunity)
+        yield from misfits(f"{sample}", kit.read(adapter, sample.record, sample.call).opportunity)
 
 
-def _misfits(where: str, opportunity: dict[str, Json]) -> Faults:
+def misfits(where: str, opportunity: dict[str, Json]) -> Faults:
     try:
         _SCHEMA.validate_python(opportunity, strict=True)
     except ValidationError as error:
@@ -163,7 +149,7 @@ def _form(table: Table, sample: Sample, pointer: str, value: str) -> Faults:
         yield f"{sample}: {pointer} is passed over as form but holds content: {_brief(value)}"
     for odd in (5, None, ["x"]):
         reading = table.read(replaced(sample.record, pointer, odd))
-        if not any(_within(one, pointer) for one in reading.extensions):
+        if not any(within(one, pointer) for one in reading.extensions):
             yield f"{sample}: {pointer} = {odd!r} is no form any more, but it is not kept in `extensions`"
 
 
@@ -206,18 +192,18 @@ def missing_members_are_told(kit: Kit) -> Faults:
             record = removed(sample.record, pointer)
             expected = [
                 field for field, holder, places in _required(adapter.table.tree, sample.record)
-                if pointer.startswith(f"{holder}/") and _emptied(places, pointer)
+                if pointer.startswith(f"{holder}/") and emptied(places, pointer)
             ]  # fmt: skip
             if not expected:
                 continue
             named = {path for _, path in adapter.table.read(record).missing}
-            if not any(_within(path, pointer) for path in named):
+            if not any(within(path, pointer) for path in named):
                 yield f"{sample}: without {pointer} nothing says that {expected[0]} is missing; is its row `optional`?"
 
 
-def _emptied(places: tuple[str, ...], pointer: str) -> bool:
+def emptied(places: tuple[str, ...], pointer: str) -> bool:
     """Whether removing `pointer` takes away every place of a field."""
-    return all(_within(place, pointer) for place in places)
+    return all(within(place, pointer) for place in places)
 
 
 def _required(node: Node, record: Json, base: str = "", field: str = "") -> Iterator[tuple[str, str, tuple[str, ...]]]:
@@ -251,102 +237,6 @@ def _stands(record: Json, pointer: str) -> bool:
     return _value(record, pointer) is not MISSING
 
 
-def junk_is_served_and_named(kit: Kit) -> Faults:
-    """Each place in turn missing, null or junk: the record is served, and what cannot be read is named and kept."""
-    for adapter, sample in kit.readings():
-        before = exact(sample.record)
-        try:
-            base = kit.read(adapter, sample.record, sample.call).reading
-        except Problem as problem:
-            yield f"{sample}: the record cannot be served: {problem}"
-            continue
-        id_row = adapter.table.row_for("native_id")
-        id_places = id_row.pointers if id_row is not None else ()
-        for mutation in mutations(sample.record):
-            id_intact = not any(_emptied((place,), mutation.pointer) for place in id_places)
-            yield from _served(kit, adapter, sample, base, mutation, id_intact)
-        if exact(sample.record) != before:
-            yield f"{sample}: reading has changed the record"
-
-
-def _served(kit: Kit, adapter: Adapter, sample: Sample, base: Reading, mutation: Mutation, id_intact: bool) -> Faults:
-    where = f"{sample}: {mutation}"
-    try:
-        reading = adapter.table.read(mutation.record)
-    except Exception as error:
-        yield f"{where}: reading raised {type(error).__name__}: {error}"
-        return
-    if not is_native(reading.values.get("native_id")):
-        if id_intact:
-            yield f"{where}: the record is not served although its id is intact"
-        return
-    yield from _misfits(where, kit.read(adapter, mutation.record, sample.call).opportunity)
-    if not mutation.gone and mutation.value != {}:
-        yield from _named(where, adapter.table, sample.record, base, reading, mutation)
-
-
-def _named(
-    where: str, table: Table, record: dict[str, Json], base: Reading, reading: Reading, mutation: Mutation
-) -> Faults:
-    """What was told and no longer is must be named; and the value must still be somewhere."""
-    was, now = dict(leaves_of(base.values)), dict(leaves_of(reading.values))
-    unread = {
-        _top(path) for path, value in was.items()
-        if value not in (None, [], "unknown") and now.get(path) in (None, "unknown")
-    }  # fmt: skip
-    if mutation.value is None:  # null is read as null; only what cannot be null is unreadable then
-        unread = {top for top in unread if reading.values.get(top, "unknown") == "unknown"}
-    if mutation.value == [] and isinstance(at(record, mutation.pointer), list):  # an empty list is no junk there
-        return
-    unread.discard("status_source")  # null goes with an unknown status, which is named itself
-    if not unread:
-        return
-    taken = _taken(table, record, reading, mutation)
-    if taken:  # served whole by another field; but a status that is not known is named all the same
-        unread &= {"status"}
-    named = {_top(issue.field) for issue in reading.issues}
-    if isinstance(mutation.value, dict | list):  # of the right type, but without the members that should be in it
-        named |= {_top(field) for field, _ in reading.missing}
-    for top in sorted(unread - named):
-        if not (_aside(table, top) and _place_named(reading, mutation.pointer)):
-            yield f"{where}: {top} is no longer told, and no issue names it"
-    kept = any(_within(pointer, mutation.pointer) for pointer in reading.extensions)
-    if mutation.value is not None and not kept and not taken:
-        yield f"{where}: what cannot be read is not kept in `extensions`"
-
-
-def _aside(table: Table, top: str) -> bool:
-    """Whether another field serves the place of this one whole, and names what is wrong there."""
-    return all(row.aside for path, row in table.leaves() if _top(path) == top)
-
-
-def _place_named(reading: Reading, pointer: str) -> bool:
-    paths = [*(issue.path for issue in reading.issues), *(path for _, path in reading.missing)]
-    return any(_within(path, pointer) or _within(pointer, path) for path in paths)
-
-
-def _within(pointer: str, outer: str) -> bool:
-    return pointer == outer or pointer.startswith(f"{outer}/")
-
-
-def _taken(table: Table, record: dict[str, Json], reading: Reading, mutation: Mutation) -> bool:
-    """Whether the value itself is served: a canonical field holds it whole, and would not if it were not there."""
-    if mutation.value is None:
-        return False
-    without = table.read(removed(record, mutation.pointer))
-    return _count(reading.values, mutation.value) > _count(without.values, mutation.value)
-
-
-def _count(values: Json, part: Json) -> int:
-    inner = values.values() if isinstance(values, dict) else values if isinstance(values, list) else ()
-    same = type(values) is type(part) and values == part
-    return int(same) + sum(_count(one, part) for one in inner)
-
-
-def _top(path: str) -> str:
-    return path.split(".")[0].split("[")[0]
-
-
 def time_is_not_the_hosts(kit: Kit) -> Faults:
     """A record reads the same in whatever time zone the gateway runs, times without an offset included."""
     if not hasattr(time, "tzset"):  # Windows has no such switch
@@ -371,31 +261,3 @@ def time_is_not_the_hosts(kit: Kit) -> Faults:
     for (_, sample, _), *prints in zip(records, *found, strict=True):
         if len(set(prints)) > 1:
             yield f"{sample}: it reads differently in another time zone of the host; declare `zone` and use it"
-
-
-def deep_junk_never_raises(kit: Kit) -> Faults:
-    """Records made of anything at all, and samples with anything at all inside."""
-    from hypothesis import HealthCheck, given, settings
-    from hypothesis import strategies as st
-
-    table = kit.adapter.table
-    records = [sample.record for sample in kit.samples] or [{}]
-    names = sorted({token for record in records for pointer in nodes(record) for token in tokens(pointer)})
-    keys = st.one_of(st.sampled_from(names or ["id"]), st.text("ab/~0 \u00e9", max_size=4))
-    scalars = st.one_of(st.sampled_from(JUNK), st.integers(), st.booleans(), st.text("a1-:TZ. \u00e9", max_size=12))
-    junk = st.recursive(
-        scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=5), max_leaves=20
-    )
-    spots = [(record, pointer) for record in records for pointer in nodes(record)]
-    places = st.sampled_from(spots or [({"id": 1}, "/id")])
-
-    @settings(max_examples=100, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(st.dictionaries(keys, junk, max_size=8), places, junk)
-    def never_raises(whole: dict[str, Json], place: tuple[dict[str, Json], str], value: Json) -> None:
-        table.read(whole)
-        table.read(replaced(*place, value))
-
-    try:
-        never_raises()
-    except Exception as error:
-        yield f"reading raised {type(error).__name__}: {error}; {'; '.join(getattr(error, '__notes__', []))[:400]}"

@@ -7,14 +7,16 @@ from gateway.adapter import Adapter, Call
 from gateway.codecs import Inexact, Unreadable
 from gateway.errors import Problem
 from gateway.fields import Row
+from gateway.ledger import leaves_of
 from gateway.opportunities import Opportunities
 from gateway.opportunity import Draft, Patch, validated
 from gateway.pointer import leaves, tokens
+from gateway.rendering import render
 from gateway.strict_json import Json
 from gateway.testing.exchanges import Exchange
 from gateway.testing.kit import Faults, Kit, draft_of
 from gateway.testing.replay import Replay, ask, exact, run, spelled
-from gateway.writing import leaves_of, plan, render
+from gateway.writing import plan
 
 _EVERYTHING: dict[str, Json] = {
     "name": "Everything at once", "description": "All that a draft may hold",
@@ -73,7 +75,9 @@ def _write(replay: Replay, exchange: Exchange, draft: dict[str, Json]) -> tuple[
 def drafts_are_refused_under_strict(kit: Kit) -> Faults:
     """Under strict handling whatever cannot be held is refused by name, before anything is sent."""
     for operation, opportunities, replay in _writers(kit):
-        planned = plan(kit.adapter.table, validated(Draft, _EVERYTHING), kit.adapter.writes[operation], kit.adapter.title)
+        planned = plan(
+            kit.adapter.table, validated(Draft, _EVERYTHING), kit.adapter.writes[operation], kit.adapter.title
+        )
         replay.calls.clear()
         try:
             if operation == "create":
@@ -101,6 +105,9 @@ def nothing_is_dropped_in_silence(kit: Kit) -> Faults:
     """Each leaf of a draft with everything is either sent or refused by name with a reason."""
     for operation, _, _ in _writers(kit):
         draft = validated(Draft, _EVERYTHING)
+        stage = _sample_value(kit, "stage.id")
+        if stage is not None:
+            draft["stage"] = {"id": stage}
         planned = plan(kit.adapter.table, draft, kit.adapter.writes[operation], kit.adapter.title)
         told = [*(one.field for one in planned.sent), *(one.field for one in planned.refused)]
         for path, value in leaves_of(draft):

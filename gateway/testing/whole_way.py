@@ -156,7 +156,11 @@ def what_is_written_is_read_back(kit: Kit) -> Faults:
 async def _update(opportunities: Opportunities, native: str) -> list[str]:
     writable = opportunities.adapter.table.writable(opportunities.adapter.writes["update"])
     faults: list[str] = []
-    values = {"name": "Contract Kit, \u00e9 e\u0301", "description": "two\nlines", "expected_close": {"on": "2031-05-07"}}
+    values = {
+        "name": "Contract Kit, \u00e9 e\u0301",
+        "description": "two\nlines",
+        "expected_close": {"on": "2031-05-07"},
+    }
     for name, value in values.items():
         if not any(path.split(".")[0] == name for path in writable):
             continue
