@@ -184,7 +184,10 @@ def list_(
         raise click.BadParameter(
             f"expected one of {', '.join(SORTS)}, with a leading - for descending", param_hint="--sort"
         )
-    wanted = {name: value for name, value in filters.items() if value}
+    wanted = {name: value for name, value in filters.items() if value is not None}
+    for name, value in wanted.items():
+        if not value:
+            raise click.BadParameter("expected a value", param_hint=f"--{name.replace('_', '-')}")
     if "modified_since" in wanted:
         try:
             wanted["modified_since"], _ = instant_string(wanted["modified_since"], None)

@@ -13,6 +13,8 @@ from gateway.layers.retry import Send, repeat_reads
 from gateway.wire import Wire
 
 SANDBOX = "sandbox"
+_NOT_STARTED = "http://sandbox.invalid"
+"""Stands for a sandbox that nobody started, as where one command needs another connection; no name ends so."""
 
 
 class Connection:
@@ -70,7 +72,7 @@ class Connections(Mapping[str, Connection]):
         self._connections = {
             name: Connection(
                 connection,
-                base_urls.get(name, connection.base_url),
+                base_urls.get(name, _NOT_STARTED if connection.base_url == SANDBOX else connection.base_url),
                 connection.api_key.get_secret_value() if connection.api_key is not None else sandbox_key,
                 config.limits.concurrency,
                 config.limits.reply,

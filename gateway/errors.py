@@ -115,7 +115,7 @@ CODES: Mapping[str, Code] = _table(
          "The provider answered with an error of its own (5xx).",
          "For a write, read `outcome` before sending it again.", True),
     Code("provider-unavailable", 503, "The provider cannot be reached", "provider",
-         "No connection to the provider could be made, or it says that it is overloaded.",
+         "No connection to the provider could be made, or too many calls to it are waiting already.",
          "Wait for `Retry-After` and try again.", True),
     Code("provider-timeout", 504, "The provider did not answer in time", "provider",
          "The deadline passed, or the connection ended before the answer did.",

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from gateway.adapter import ListQuery
+from gateway.adapter import Call, ListQuery
 from gateway.cursors import seal, unseal
 from gateway.errors import FieldError, Problem
 from gateway.failures import bad_answer
@@ -180,10 +180,9 @@ class Lister:
         if page is None:
             raise bad_answer("no_record", call, self.opportunities.name)
         for place in range(scan.offset, len(page.items)):
-            if len(self.reads) >= limit or self.ask.calls >= CALLS:
+            if len(self.reads) >= limit or not await self._take(page.items[place], call):
                 scan.offset = place
                 return False
-            await self._take(page.items[place], call)
             scan.scanned += 1
         # A page without records, or one that leads to itself, is the end, whatever it says.
         if page.next is None or not page.items or page.next == scan.token:
@@ -192,22 +191,26 @@ class Lister:
         scan.token, scan.offset = page.next, 0
         return False
 
-    async def _take(self, item: Json, call: object) -> None:
+    async def _take(self, item: Json, call: Call) -> bool:
+        """Keep the record if it fits; False when no calls are left to tell whether it does."""
         try:
-            read = self.opportunities.record_of(item, call)  # type: ignore[arg-type]  # the list's Call
+            read = self.opportunities.record_of(item, call)
         except Problem as problem:
             self.errors.append({"index": len(self.reads), "id": None, "problem": problem.body(self.ask.request_id)})
-            return
+            return True
         for name, value in self.emulated.items():
-            if not await self._fits(name, value, read):
-                return
+            fits = matches(name, value, read.opportunity)
+            if fits is None:
+                if self.ask.calls >= CALLS:
+                    return False
+                fits = await self._asked(name, value, read)
+            if not fits:
+                return True
         self.reads.append(read)
+        return True
 
-    async def _fits(self, name: str, value: str, read: Read) -> bool:
-        fits = matches(name, value, read.opportunity)
-        if fits is not None:
-            return fits
-        # The thin record does not tell. Records that refer to the same thing need to be asked about it only once.
+    async def _asked(self, name: str, value: str, read: Read) -> bool:
+        """Whether a record fits whose thin form does not tell. What several records refer to is asked about once."""
         reference = (read.opportunity.get(name) or {}).get("id") if name in ("owner", "company", "stage") else None
         if reference is not None and (name, reference) in self.remembered:
             return self.remembered[name, reference]

@@ -7,7 +7,7 @@ told what took and what did not, leaf by leaf, and whether a failed write may ha
 import asyncio
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gateway.adapter import Call, Reply, Stage
@@ -156,7 +156,7 @@ class Opportunities:
                     {later.operation: "not sent, since a call before it failed" for later in calls[place + 1 :]}
                 )
                 break
-            answered = self._maybe_record(reply, call) or answered
+            answered = self._maybe_record(reply, call, native_id) or answered
         stored, unread = await self._read_back(native_id, answered, ask)
         if stored is None:
             assert unread is not None
@@ -175,23 +175,29 @@ class Opportunities:
 
     async def _plan(self, fields: Mapping[str, Json], operation: str, ask: Ask) -> Plan:
         """What to send. Under strict handling whatever cannot be held is refused before a byte goes out."""
-        wanted, refused = await self._with_stage(dict(fields), ask)
         operations = self.adapter.writes[operation]
+        if ask.strict:  # whatever needs no look-up is refused before even that goes out
+            self._refuse_all(plan(self.adapter.table, _without_stage(fields), operations, self.adapter.title).refused)
+        wanted, refused = await self._with_stage(dict(fields), ask)
         self._complete_dates(wanted, operations)
         planned = plan(self.adapter.table, wanted, operations, self.adapter.title)
         planned.refused[:0] = refused
         # What was worked out on the way (a stage's id from its name) is sent, but the ledger answers the caller's words.
         asked = tuple(path for path, _ in leaves_of(fields))
         planned.sent = [sent for sent in planned.sent if _within(sent.field, asked)]
-        if ask.strict and planned.refused:
+        if ask.strict:
+            self._refuse_all(planned.refused)
+        return planned
+
+    def _refuse_all(self, refused: Sequence[NotApplied]) -> None:
+        if refused:
             raise Problem(
                 "not-writable",
                 f"{self.adapter.title} cannot hold everything in this request, and strict handling was asked for.",
-                errors=[FieldError(entry.field, entry.detail) for entry in planned.refused],
+                errors=[FieldError(entry.field, entry.detail) for entry in refused],
                 outcome="not_applied",
                 connection=self.name,
             )
-        return planned
 
     def _complete_dates(self, fields: dict[str, Json], operations: tuple[str, ...]) -> None:
         """A day where the provider takes an instant is midnight UTC; an instant where it takes a day is its day."""
@@ -219,7 +225,11 @@ class Opportunities:
             means = self.adapter.status_of_stage(
                 next((one for one in known if one.id == stage["id"]), Stage(stage["id"]))
             )
-            if status is not None and means is not None and means != status:
+            if status is not None and means is None:
+                del fields["status"]
+                detail = "what the stage beside it means is not known; map it under `stages:` in config.yaml"
+                return fields, [NotApplied("status", "unsupported", detail, sent=status)]
+            if status is not None and means != status:
                 raise Problem(
                     "invalid-opportunity",
                     "`status` contradicts the `stage` beside it; send one of them.",
@@ -267,11 +277,13 @@ class Opportunities:
         except Problem as problem:
             return answered, problem
 
-    def _maybe_record(self, reply: Reply, call: Call) -> Read | None:
+    def _maybe_record(self, reply: Reply, call: Call, native_id: str) -> Read | None:
+        """The record in an update's answer; None for an answer with nothing, no record, or another's."""
         try:
-            return self.record_of(self.adapter.record(reply.body), call)
-        except Problem:  # an update may answer with nothing, or with something that is no record
+            read = self.record_of(self.adapter.record(reply.body), call)
+        except Problem:
             return None
+        return read if read.opportunity["native_id"] == native_id else None
 
     def _written(
         self, stored: Read, planned: Plan, failed: Mapping[str, str], unread: Problem | None, ask: Ask
@@ -305,8 +317,8 @@ class Opportunities:
     def methods(self, *, on_record: bool) -> tuple[str, ...]:
         """The HTTP methods that this provider supports on a record, or on the collection."""
         table = (
-            (("get", "GET"), ("update", "PATCH"), ("delete", "DELETE")) if on_record
-            else (("list", "GET"), ("create", "POST"))
+            (("get", "GET"), ("get", "HEAD"), ("update", "PATCH"), ("delete", "DELETE")) if on_record
+            else (("list", "GET"), ("list", "HEAD"), ("create", "POST"))
         )  # fmt: skip
         return tuple(method for operation, method in table if operation in self.adapter.operations())
 
@@ -332,6 +344,10 @@ class Opportunities:
         pattern = self.adapter.id_pattern
         if pattern is not None and re.fullmatch(pattern, native_id) is None:
             raise Problem("not-found", "There is no such opportunity.", connection=self.name)
+
+
+def _without_stage(fields: Mapping[str, Json]) -> dict[str, Json]:
+    return {name: value for name, value in fields.items() if name not in ("stage", "status")}
 
 
 def _told(draft: Json) -> Json:

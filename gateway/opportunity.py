@@ -322,7 +322,7 @@ class ExpectedCloseInput(_Input):
 
     @model_validator(mode="after")
     def _agree(self) -> "ExpectedCloseInput":
-        if self.on is not None and self.at is not None and self.at[:10] != self.on:
+        if {"on", "at"} <= self.model_fields_set and self.on != (self.at and self.at[:10]):
             raise ValueError("`on` is not the day in UTC of `at`")
         return self
 

@@ -5,6 +5,7 @@ with a point or an exponent is a `Decimal` with the digits as sent, one without 
 Out: `Decimal` is written as a JSON number with its own digits, never by way of a float.
 """
 
+import json
 from decimal import Decimal
 from typing import Any, TypeAlias
 
@@ -34,6 +35,8 @@ def loads(data: bytes) -> Json:
     except ValueError as error:
         if "InvalidOperation" in str(error):  # an exponent that no Decimal holds: kept as it is spelled
             return _loads_spelled(data)
+        if "number out of range" in str(error):  # a whole number of more digits than jiter takes
+            return _loads_endless(data)
         raise NotJson(_reason(str(error))) from None
 
 
@@ -48,6 +51,33 @@ def _loads_spelled(data: bytes) -> Json:
     except ValueError as error:
         raise NotJson(_reason(str(error))) from None
     return _exact(value)
+
+
+def _loads_endless(data: bytes) -> Json:
+    """As `loads`, by the standard library's slower parser, for whole numbers of thousands of digits: each a Decimal."""
+
+    def whole(digits: str) -> int | Decimal:
+        return int(digits) if len(digits) < 1000 else Decimal(digits)
+
+    def members(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise NotJson("duplicate key")
+        return found
+
+    def constant(_: str) -> Json:
+        raise NotJson("expected value")
+
+    try:
+        value = json.loads(
+            data.decode(), parse_int=whole, parse_float=Decimal, parse_constant=constant, object_pairs_hook=members
+        )
+        _encoder.encode(value)  # which refuses the lone surrogates that this parser lets pass
+    except NotJson:
+        raise
+    except (ValueError, RecursionError, ArithmeticError):
+        raise NotJson("not strict JSON") from None
+    return value
 
 
 def _exact(value: Json) -> Json:

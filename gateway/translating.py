@@ -3,11 +3,15 @@
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any, NotRequired, get_args, get_origin, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from gateway.adapter import Adapter
 from gateway.codecs import MISSING
 from gateway.errors import FieldError, Problem
 from gateway.ledger import NotApplied, compare, leaves_of
+from gateway.opportunity import Opportunity
 from gateway.pointer import put
 from gateway.registry import adapter_names, load_adapter
 from gateway.rendering import render
@@ -82,13 +86,32 @@ def translate(record: Json, source: str, target: str) -> tuple[dict[str, Json], 
 
 
 def _canonical(record: Mapping[str, Json]) -> tuple[dict[str, Json], dict[str, Json]]:
-    unknown = [name for name in record if name not in SHAPE and name not in _BESIDE]
-    if unknown:
-        errors = [FieldError(name[:60], "is not a member of an opportunity") for name in unknown]
+    """(the members that a provider may hold, the extensions) of an opportunity, any of whose members may be missing."""
+    members = _members()
+    errors = []
+    for name, value in record.items():
+        if name not in members:
+            errors.append(FieldError(name[:60], "is not a member of an opportunity"))
+            continue
+        try:
+            members[name].validate_python(value, strict=True)
+        except ValidationError as error:
+            errors += [
+                FieldError(".".join((name, *(str(part)[:60] for part in item["loc"]))), item["msg"])
+                for item in error.errors(include_input=False, include_url=False, include_context=False)
+            ]
+    if errors:
         raise Problem("invalid-opportunity", "The body is not a canonical opportunity.", errors=errors)
-    extensions = record.get("extensions", {})
-    shaped = {name: value for name, value in record.items() if name in SHAPE}
-    return shaped, extensions if isinstance(extensions, dict) else {}
+    return {name: value for name, value in record.items() if name in SHAPE}, record.get("extensions", {})
+
+
+@lru_cache
+def _members() -> Mapping[str, TypeAdapter[Any]]:
+    hints = get_type_hints(Opportunity, include_extras=True)
+    return {
+        name: TypeAdapter(get_args(hint)[0] if get_origin(hint) is NotRequired else hint)
+        for name, hint in hints.items()
+    }
 
 
 def _why(speaker: Adapter, path: str) -> str:
@@ -100,9 +123,6 @@ def _why(speaker: Adapter, path: str) -> str:
             return row.note
         plain = plain.rpartition(".")[0].removesuffix("[]")
     return f"{speaker.title} cannot hold it"
-
-
-_BESIDE = ("id", "connection", "provider", "complete", "extensions")
 
 
 def _unheld(

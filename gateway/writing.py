@@ -3,6 +3,7 @@
 `plan` spreads what a caller wrote over the calls that can carry it, and names beforehand what none can.
 """
 
+import re
 from collections.abc import Mapping
 
 from gateway.codecs import MISSING, Unencodable
@@ -14,14 +15,15 @@ from gateway.strict_json import Json
 
 def plan(table: Table, fields: Mapping[str, Json], operations: tuple[str, ...], provider: str) -> Plan:
     """What to send for `fields`: only the leaves that are there, each in the first of `operations` that takes it."""
-    planner = _Planner(fields, operations, provider)
+    planner = _Planner(table, fields, operations, provider)
     for name, value in fields.items():
         planner.place(table.tree.parts[name], name, value)
     return planner.plan
 
 
 class _Planner:
-    def __init__(self, fields: Mapping[str, Json], operations: tuple[str, ...], provider: str) -> None:
+    def __init__(self, table: Table, fields: Mapping[str, Json], operations: tuple[str, ...], provider: str) -> None:
+        self.table = table
         self.fields = fields
         self.operations = operations
         self.provider = provider
@@ -81,13 +83,12 @@ class _Planner:
         prefix = path[: path.rfind(".") + 1] if row.follows and "." not in row.follows else ""
         leader = f"{prefix}{row.follows or row.mirrors}"
         leading = lookup(self.fields, leader)
-        operation = next((sent.operation for sent in self.plan.sent if sent.field == leader), None)
-        if operation is None and leading is not MISSING:  # the leader comes later in the caller's order
-            operation = self.operations[0]
-        if leading is MISSING or (row.mirrors and leading != value):
+        led = self.table.row_for(re.sub(r"\[\d+\]", "[]", leader))
+        operation = self._operation(led) if led is not None else None
+        if leading is MISSING or operation is None or (row.mirrors and leading != value):
             self._refuse(path, value, row.note)
         else:
-            self.plan.sent.append(Sent(path, value, operation or self.operations[0]))
+            self.plan.sent.append(Sent(path, value, operation))
 
     def _group(self, group: Group, path: str, value: Json) -> None:
         if value is None:
@@ -134,7 +135,7 @@ class _Planner:
             return
         bodies = []
         for index, element in enumerate(value or ()):
-            inner = _Planner(self.fields, (operation,), self.provider)
+            inner = _Planner(self.table, self.fields, (operation,), self.provider)
             inner._group(node.element, f"{path}[{index}]", element)
             bodies.append(inner.plan.bodies.get(operation, {}))
             self.plan.sent.extend(inner.plan.sent)

@@ -437,6 +437,7 @@ def test_an_instant_finer_than_spott_takes_is_cut_and_the_ledger_shows_both(rig:
         ({"stage": {"id": "new", "order": 1}}, "stage.order"),
         ({"stage": "new"}, "stage"),
         ({"expected_close": {"on": "2026-03-31", "at": "2026-04-01T00:00:00Z"}}, "expected_close"),
+        ({"expected_close": {"on": None, "at": "2026-04-01T00:00:00Z"}}, "expected_close"),
         ({"expected_close": {"on": "2026-02-30"}}, "expected_close.on"),
         ({"expected_close": {"on": "2026-03-31T00:00:00Z"}}, "expected_close.on"),
         ({"expected_close": {"at": "2026-03-31"}}, "expected_close.at"),
@@ -539,6 +540,14 @@ def test_a_contradiction_is_seen_at_spott_through_the_stage_map(rig: Rig) -> Non
     assert rig.sent(rig.spott) == []
 
 
+@pytest.mark.parametrize("stage", [{"id": "stg_1"}, {"name": "Proposal"}])
+def test_a_status_that_no_stage_map_knows_is_unsupported_also_beside_a_stage(rig: Rig, stage: Any) -> None:
+    answer = rig.patch_spott({"status": "won", "stage": stage})
+    assert ledger(answer) == (["stage"], [("status", "unsupported")])
+    assert_problem(rig.patch_spott({"status": "won", "stage": stage}, STRICT), 422, "not-writable")
+    assert rig.sent(rig.spott) == []
+
+
 @pytest.mark.parametrize(("says", "status", "code"), [
     (Says(500), 502, "provider-error"), (Says(200, b"<html>"), 502, "provider-bad-answer"),
     (Says(then="cut"), 504, "provider-timeout"), (Says(401), 502, "provider-auth-failed")])  # fmt: skip
@@ -622,6 +631,12 @@ def test_what_the_provider_drops_in_silence_is_found_by_reading_again(rig: Rig) 
     assert (told["reason"], told["sent"], told["stored"]) == ("ignored", "75000", None)
     assert "name" in answer.meta["applied"] and "amount" not in answer.meta["applied"]
     assert "amount.currency" in answer.meta["applied"]
+
+
+def test_a_null_that_the_provider_drops_in_silence_is_ignored_too(rig: Rig) -> None:
+    answer = rig.patch_raze({"description": None}, keep=lambda name, value: ...)
+    told = entry(answer, "description")
+    assert (told["reason"], told["sent"], told["stored"]) == ("ignored", None, "Interested in enterprise plan")
 
 
 def test_what_the_provider_stores_in_another_form_is_coerced_with_both_shown(rig: Rig) -> None:
@@ -847,6 +862,16 @@ def test_a_write_that_is_refused_says_not_applied(rig: Rig, kind: str) -> None:
     problem = assert_problem(ask(f"{rig.url}{target}", method, headers, body), status, code)
     assert rig.raze.seen == []
     assert problem.get("outcome") == "not_applied"
+
+
+@pytest.mark.parametrize(
+    "kind", ["not JSON", "wrong type", "too large", "invalid", "no object", "timeout header", "key"]
+)
+def test_a_refused_write_names_its_connection_in_the_body_as_in_the_header(rig: Rig, kind: str) -> None:
+    method, target, headers, body, status, code = REFUSED[kind]
+    answer = ask(f"{rig.url}{target}", method, headers, body)
+    problem = assert_problem(answer, status, code)
+    assert problem.get("connection") == answer.headers.get("x-crm-connection")
 
 
 def test_a_patch_with_nothing_to_send_at_a_record_that_is_gone_says_not_applied(rig: Rig) -> None:

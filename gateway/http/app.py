@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.callers import ANYONE, Caller
-from gateway.errors import Problem
+from gateway.errors import Outcome, Problem
 from gateway.gateway import Gateway
 from gateway.http.requests import Headers, caller_key, request_id
 from gateway.http.routes import Route
@@ -106,6 +106,10 @@ class App:
             context = Context(self.gateway, scope, receive, headers, id_, route)
             reply = await self._handle(context)
         except Problem as problem:
+            if context is not None and context.route.writes and problem.outcome is None:
+                problem.outcome = "not_applied"  # whoever sent something has said what became of it
+            if context is not None and problem.connection is None:
+                problem.connection = context.connection
             reply = problem_reply(problem, id_)
             if problem.status >= 500 and context is not None:
                 where = problem.connection or context.connection or "-"
@@ -118,7 +122,9 @@ class App:
             raise
         except Exception:
             log.exception("request %s failed", id_)
-            reply = problem_reply(Problem("internal-error", "The gateway failed; see its log for the request id."), id_)
+            outcome: Outcome | None = "unknown" if context is not None and context.route.writes else None
+            failed = Problem("internal-error", "The gateway failed; see its log for the request id.", outcome=outcome)
+            reply = problem_reply(failed, id_)
         content = reply.content()
         sent = self._headers(reply, context, id_, started, len(content))
         if scope["method"] == "HEAD":

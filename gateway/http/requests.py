@@ -18,6 +18,8 @@ BODY_SECONDS = 10.0
 
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?\Z", re.ASCII)
 _HANDLING = re.compile(r'\s*handling\s*=\s*"?(strict|lenient)"?\s*(?:;.*)?\Z', re.IGNORECASE)
+_PREFERENCES = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*")+')
+"""A list's members; a comma within quotes separates nothing."""
 _ID = re.compile(rb"(?:[A-Za-z0-9._~-]|:|%3[Aa])+\Z")
 _JSON_TYPES = {"POST": ("application/json",), "PATCH": ("application/json", "application/merge-patch+json")}
 
@@ -76,7 +78,7 @@ def caller_key(headers: Headers) -> str | None:
 def wants_strict(headers: Headers) -> bool:
     """Whether `Prefer: handling=strict` is asked for; other preferences are passed over, as RFC 7240 has it."""
     for value in headers.every("prefer"):
-        for preference in value.split(","):
+        for preference in _PREFERENCES.findall(value):
             match = _HANDLING.match(preference)
             if match:
                 return match.group(1).lower() == "strict"

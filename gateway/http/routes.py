@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gateway.callers import DELETE, WRITE
+
 if TYPE_CHECKING:
     from gateway.http.app import Context, Reply
 
@@ -40,3 +42,8 @@ class Route:
     answer: str | None = None
     media: str = "application/json"
     problems: Sequence[str] = ()
+
+    @property
+    def writes(self) -> bool:
+        """Whether this changes something at a provider, so that a problem has to say what became of it."""
+        return self.scope in (WRITE, DELETE)

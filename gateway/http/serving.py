@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -75,6 +76,8 @@ class _Server(uvicorn.Server):
 def serve(config: Config, path: Path, host: str, port: int, workers: int) -> None:
     """Serve until told to stop. Prints `http://HOST:PORT` on standard output when ready; raises `OSError` if it cannot."""
     configure_logging()
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn drains first and then raises the signal once more
+        signal.signal(number, lambda *_: sys.exit(0))
     with listening(host, port) as sock, running(config) as base_urls:
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{sock.getsockname()[1]}"
