@@ -35,11 +35,13 @@ class Call:
     path: str
     query: tuple[tuple[str, str], ...] = ()
     body: Json = None
+    reads: bool = False
+    """A POST that only asks (a search); a GET always does."""
 
     @property
     def is_read(self) -> bool:
         """Whether the call changes nothing at the provider, so that it may be sent again."""
-        return self.method == "GET"
+        return self.reads or self.method == "GET"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,14 @@ class Stage:
     order: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a connection's answers have taught: which dialect its server speaks, and stages by id."""
+
+    dialect: str | None = None
+    stages: tuple[Stage, ...] = ()
+
+
 Native = Callable[[str], tuple[str, str] | None]
 """A filter's value -> the provider's (parameter, value), or None where this value has to be emulated."""
 
@@ -176,16 +186,35 @@ class Adapter:
     id_pattern: ClassVar[str | None] = None
     """If ids have a form of their own, its regular expression: what does not match is not found without a call."""
 
-    def __init__(self, settings: BaseModel, stages: Mapping[str, str]) -> None:
-        """`settings` is an instance of `Settings`; `stages` maps a stage's id or name to open, won, lost or closed."""
-        self.settings = settings
-        self.stages_map = dict(stages)
-        self.table = self.fields(settings, self.stages_map)
+    def __init__(self, settings: BaseModel, stages: Mapping[str, str], facts: "Facts | None" = None) -> None:
+        """`settings` is an instance of `Settings`; `stages` maps a stage's id or name to open, won, lost or closed.
 
-    @classmethod
-    def fields(cls, settings: Any, stages: Mapping[str, str]) -> "Table":
-        """The field table of the dialect that `settings` name: where each canonical field is read and written."""
-        raise NotImplementedError(f"{cls.__name__} declares no fields()")  # an adapter's author forgot it
+        `facts` are what earlier answers of this connection taught: see `learn`.
+        """
+        self.settings: Any = settings
+        self.stages_map = dict(stages)
+        self.facts = facts or Facts()
+        self.table = self.fields()
+
+    def fields(self) -> "Table":
+        """The field table of the dialect that this connection speaks: where each canonical field is read and written."""
+        raise NotImplementedError(f"{type(self).__name__} declares no fields()")  # an adapter's author forgot it
+
+    @property
+    def dialect(self) -> str | None:
+        """The dialect that this connection speaks, of `dialect_names()`; None while that is not known yet."""
+        return self.dialect_names()[0]
+
+    def learn(self, call: Call, reply: Reply) -> "Facts":
+        """The facts as they are known after this success reply; the same as before when it teaches nothing.
+
+        The gateway keeps them with the connection and builds the adapter anew when they change.
+        """
+        return self.facts
+
+    def probe(self) -> Call | None:
+        """What has to be asked before a write or a filtered list can be spelled; None when enough is known."""
+        return None
 
     def headers(self, key: str) -> Mapping[str, str]:
         """The request headers that carry the credential."""
@@ -244,7 +273,7 @@ class Adapter:
     @classmethod
     def of_dialect(cls, dialect: str) -> "Adapter":
         """An adapter with default settings that speaks one of `dialect_names()`, for translating without a connection."""
-        return cls(cls.Settings(), {})
+        return cls(cls.Settings(), {}, Facts(dialect=dialect))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"

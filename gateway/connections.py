@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import hmac
+import logging
 from collections.abc import Iterator, Mapping
 
 from pydantic import SecretStr
@@ -11,6 +12,8 @@ from gateway.adapter import Adapter, BudgetLeft, Call, Reply
 from gateway.config import Config, ConnectionConfig
 from gateway.layers.retry import Send, repeat_reads
 from gateway.wire import Wire
+
+log = logging.getLogger("gateway")
 
 SANDBOX = "sandbox"
 _NOT_STARTED = "http://sandbox.invalid"
@@ -39,7 +42,16 @@ class Connection:
         left = self.adapter.budget_left(reply)
         if left is not None:
             self.budget_left = left
+        if reply.status < 300:
+            self._learn(call, reply)
         return reply
+
+    def _learn(self, call: Call, reply: Reply) -> None:
+        facts = self.adapter.learn(call, reply)
+        if facts != self.adapter.facts:
+            if facts.dialect != self.adapter.facts.dialect:
+                log.info("connection %s: its server speaks the dialect %s", self.name, facts.dialect)
+            self.adapter = self.config.adapter(self.config.settings, self.config.stages, facts)
 
     @property
     def secret(self) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from gateway.adapter import Call, ListQuery
+from gateway.adapter import Adapter, Call, ListQuery
 from gateway.cursors import seal, unseal
 from gateway.errors import FieldError, Problem
 from gateway.failures import bad_answer
@@ -82,7 +82,6 @@ class Lister:
 
     def __init__(self, opportunities: Opportunities, wanted: Wanted, ask: Ask) -> None:
         self.opportunities = opportunities
-        self.adapter = opportunities.adapter
         self.wanted = wanted
         self.ask = ask
         self.reads: list[Read] = []
@@ -92,9 +91,16 @@ class Lister:
         self.emulated: dict[str, str] = {}
         self.sorts_here = False
 
+    @property
+    def adapter(self) -> Adapter:
+        """The adapter as it is by now; a page may teach it something."""
+        return self.opportunities.adapter
+
     async def page(self) -> Listing:
         """The page. Raises `Problem`."""
         self.opportunities.need("list")
+        if self.wanted.filters or self.wanted.sort:
+            await self.opportunities.learn(self.ask)
         self._divide()
         binding = [self.opportunities.name, self.ask.caller, sorted(self.wanted.filters.items()), self.wanted.sort]
         key = self.opportunities.connection.cursor_key

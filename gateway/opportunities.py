@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gateway.adapter import Call, Reply, Stage
+from gateway.adapter import Adapter, Call, Reply, Stage
 from gateway.connections import Connection
 from gateway.errors import CallFailed, FieldError, Outcome, Problem
 from gateway.explaining import explain
@@ -73,8 +73,12 @@ class Opportunities:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.adapter = connection.adapter
         self.name = connection.name
+
+    @property
+    def adapter(self) -> Adapter:
+        """The adapter as it is by now: it may have learned from an answer which dialect the server speaks."""
+        return self.connection.adapter
 
     # --- reading
 
@@ -173,8 +177,15 @@ class Opportunities:
         self._check_id(native_id)
         await self.send(self.adapter.delete(native_id), ask)
 
+    async def learn(self, ask: Ask) -> None:
+        """Ask the provider what must be known before a write or a filtered list can be spelled, if anything."""
+        probe = self.adapter.probe()
+        if probe is not None:
+            await self.send(probe, ask, writing=True)
+
     async def _plan(self, fields: Mapping[str, Json], operation: str, ask: Ask) -> Plan:
         """What to send. Under strict handling whatever cannot be held is refused before a byte goes out."""
+        await self.learn(ask)
         operations = self.adapter.writes[operation]
         if ask.strict:  # whatever needs no look-up is refused before even that goes out
             self._refuse_all(plan(self.adapter.table, _without_stage(fields), operations, self.adapter.title).refused)

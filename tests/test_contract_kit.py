@@ -37,9 +37,8 @@ class _Fields(GetRaze):
 
     change: ClassVar[Any] = staticmethod(lambda row: row)
 
-    @classmethod
-    def fields(cls, settings: Any, stages: Mapping[str, str]) -> Table:
-        return _rows(super().fields(settings, stages), cls.change)
+    def fields(self) -> Table:
+        return _rows(super().fields(), self.change)
 
 
 class SwappedFields(_Fields):
@@ -112,9 +111,8 @@ class OptionalOwner(_Fields):
 
 
 class ContentAsForm(GetRaze):
-    @classmethod
-    def fields(cls, settings: Any, stages: Mapping[str, str]) -> Table:
-        table = super().fields(settings, stages)
+    def fields(self) -> Table:
+        table = super().fields()
         rows = [absent("description", "hidden") if row.field == "description" else row for row in table.rows]
         return Table(*rows, beside={"/notes": "notes"})
 

@@ -41,8 +41,7 @@ class Plain(Adapter):
     base_url = "https://example.test"
     limits = Limits(page=100)
 
-    @classmethod
-    def fields(cls, settings: Any, stages: Mapping[str, str]) -> Any:
+    def fields(self) -> Any:
         return None
 
     def headers(self, key: str) -> Mapping[str, str]:

@@ -1,7 +1,7 @@
 """GetRaze: what is asked of it, and how its answers are taken apart. The vendor's pages call opportunities leads."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -50,10 +50,9 @@ class GetRaze(Adapter):
     default_sort = "-created_at"
     known_stages = tuple(Stage(word, word, order) for order, word in enumerate(STATUSES))
 
-    @classmethod
-    def fields(cls, settings: Any, stages: Mapping[str, str]) -> Table:
+    def fields(self) -> Table:
         """The documented table."""
-        return documented(stages)
+        return documented(self.stages_map)
 
     def headers(self, key: str) -> Mapping[str, str]:
         """`X-API-Key`; the query parameter that also works would end in logs and is never used."""

@@ -1,7 +1,7 @@
 """Spott: what is asked of it, and how its answers are taken apart. It can be read and updated, not created or deleted."""
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -49,11 +49,10 @@ class Spott(Adapter):
     filters: ClassVar[Mapping[str, Native]] = {"modified_since": _modified_since}
     default_sort = "updated_at"
 
-    @classmethod
-    def fields(cls, settings: Any, stages: Mapping[str, str]) -> Table:
+    def fields(self) -> Table:
         """The table, with the amount where the settings say that this workspace keeps it."""
-        attribute = settings.amount_attribute
-        return spott(stages, (attribute.id, attribute.currency) if attribute is not None else None)
+        attribute = self.settings.amount_attribute
+        return spott(self.stages_map, (attribute.id, attribute.currency) if attribute is not None else None)
 
     def headers(self, key: str) -> Mapping[str, str]:
         """`x-api-key`."""
