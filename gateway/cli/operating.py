@@ -1,0 +1,146 @@
+"""Commands of whoever runs the gateway: serve, check-config, connections, translate, hash-key."""
+
+import secrets
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from gateway.callers import hash_key
+from gateway.cli.wiring import config_option, fail, json_in, json_option, load, path_of, run_with
+from gateway.errors import Problem
+from gateway.strict_json import Json
+
+
+@click.command()
+@config_option
+@click.option("--host", help="Instead of `server.host`.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Instead of `server.port`; 0 takes any free one.")
+@click.option("--workers", type=click.IntRange(1, 64), help="Instead of `server.workers`.")
+def serve(config_path: Path | None, host: str | None, port: int | None, workers: int | None) -> None:
+    """Serve the API in the foreground; prints http://HOST:PORT when ready."""
+    config = load(config_path)
+    from gateway.config import check_exposure
+    from gateway.http.serving import serve as run
+    from gateway.sandboxes import NoSandbox
+
+    host = host or config.server.host
+    exposed = check_exposure(config, host)
+    if exposed:
+        fail(exposed)
+    if not config.callers:
+        click.echo("no callers are configured: no key is asked for, and only loopback addresses are served", err=True)
+    for name, connection in config.connections.items():
+        if connection.base_url == "sandbox":
+            click.echo(
+                f"connection {name}: a built-in sandbox of {connection.adapter.title}, not the provider", err=True
+            )
+    try:
+        run(config, path_of(config_path), host, config.server.port if port is None else port,
+            workers or config.server.workers)  # fmt: skip
+    except NoSandbox as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"cannot listen on {host}: {error.strerror or error}")
+
+
+@click.command("check-config")
+@config_option
+@json_option
+def check_config(config_path: Path | None, as_json: bool) -> None:
+    """Say every mistake in the configuration, with its line, without starting anything."""
+    from gateway.cli import output
+    from gateway.config import ConfigError, load_config
+
+    path = path_of(config_path)
+    try:
+        config = load_config(path)
+    except ConfigError as error:
+        if as_json:
+            output.as_json({"ok": False, "mistakes": [
+                {"file": m.file, "line": m.line, "column": m.column, "path": m.path, "message": m.message}
+                for m in error.mistakes]})  # fmt: skip
+        for mistake in error.mistakes:
+            click.echo(str(mistake), err=True)
+        sys.exit(1)
+    if as_json:
+        output.as_json({"ok": True, "mistakes": []})
+    else:
+        names = ", ".join(f"{name} ({one.provider})" for name, one in config.connections.items())
+        click.echo(f"{path}: good; connections: {names}; default: {config.default_connection}")
+
+
+@click.command()
+@config_option
+@json_option
+def connections(config_path: Path | None, as_json: bool) -> None:
+    """List the connections and what each can do."""
+    from gateway.cli import output
+    from gateway.presenting import connection_info
+
+    async def work(gateway: Any) -> list[Json]:
+        return [connection_info(gateway.on(name), gateway.config) for name in gateway.connections]
+
+    infos = run_with(config_path, [], as_json, work)
+    if as_json:
+        output.as_json({"data": infos, "meta": {}})
+        return
+    output.table(
+        ("name", "provider", "default", "sandbox", "operations"),
+        [(one["name"], one["provider"], one["default"], one["sandbox"], ", ".join(one["operations"])) for one in infos],
+    )
+
+
+@click.command()
+@click.argument("file", type=click.File("rb"), default="-")
+@click.option("--from", "source", required=True, metavar="DIALECT", help="The dialect of FILE.")
+@click.option("--to", "target", required=True, metavar="DIALECT", help="The dialect wanted.")
+@json_option
+def translate(file: IO[bytes], source: str, target: str, as_json: bool) -> None:
+    """Translate the record in FILE (- for standard input) between dialects, calling nobody."""
+    from gateway.cli import output
+    from gateway.translating import dialect_names
+    from gateway.translating import translate as work
+
+    for option, name in (("--from", source), ("--to", target)):
+        if name not in dialect_names():
+            raise click.BadParameter(f"expected one of {', '.join(dialect_names())}", param_hint=option)
+    body = json_in(file)
+    try:
+        data, meta = work(body, source, target)
+    except Problem as problem:
+        output.problem(problem, as_json)
+        sys.exit(1)
+    if as_json:
+        output.as_json({"data": data, "meta": meta})
+        return
+    output.as_json(data)
+    output.notes(meta)
+
+
+@click.command("hash-key")
+@click.option("--new", is_flag=True, help="Make a new random key and print it with its hash.")
+@json_option
+def hash_key_(new: bool, as_json: bool) -> None:
+    """Print the SHA-256 of a caller key, read from standard input so that it stays out of the shell's history."""
+    from gateway.cli import output
+
+    if new:
+        key = f"cg_{secrets.token_urlsafe(32)}"
+    elif sys.stdin.isatty():
+        key = click.prompt("Caller key", hide_input=True, err=True)
+    else:
+        key = sys.stdin.read().strip()
+    if not key or not key.isascii() or any(character.isspace() for character in key):
+        raise click.UsageError("a caller key is printable ASCII without blanks")
+    told = {"key": key} if new else {}
+    told["key_sha256"] = hash_key(key)
+    if as_json:
+        output.as_json(told)
+    else:
+        for name, value in told.items():
+            click.echo(f"{name}: {value}" if new else value)
+
+
+COMMANDS = (serve, check_config, connections, translate, hash_key_)

@@ -1,0 +1,157 @@
+"""Commands on opportunities: get, list, create, update, delete."""
+
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from gateway.callers import ANYONE
+from gateway.cli.wiring import (
+    config_option,
+    connection_option,
+    json_in,
+    json_option,
+    new_ask,
+    prefix,
+    run_with,
+    show,
+    strict_option,
+)
+
+
+@click.command()
+@click.argument("id_", metavar="ID")
+@config_option
+@json_option
+@click.option("--explain", is_flag=True, help="Tell where each field came from (with --json).")
+@click.option("--raw", is_flag=True, help="Give the provider's record too (with --json).")
+def get(id_: str, config_path: Path | None, as_json: bool, explain: bool, raw: bool) -> None:
+    """Read one opportunity; ID is CONNECTION:NATIVE_ID, or a native id at the default connection."""
+    from gateway.cli import output
+
+    async def work(gateway: Any) -> Any:
+        opportunities, native = gateway.route(ANYONE, None, id_)
+        return await opportunities.get(native, new_ask(opportunities, explain=explain, raw=raw))
+
+    answer = run_with(config_path, [prefix(id_)], as_json, work)
+    show(answer, as_json, output.record)
+
+
+@click.command("list")
+@config_option
+@json_option
+@connection_option
+@strict_option
+@click.option("--limit", type=click.IntRange(1, 100), default=25, show_default=True, help="Records a page.")
+@click.option("--cursor", help="Where the page before ended.")
+@click.option("--status", type=click.Choice(["open", "won", "lost", "closed", "unknown"]), help="Only these.")
+@click.option("--stage", help="Only this stage, by id or exact name.")
+@click.option("--owner", help="Only this owner's, by id or exact name.")
+@click.option("--source", help="Only from this source.")
+@click.option("--company", help="Only this company's, by id or exact name.")
+@click.option("--q", help="Only where this text occurs.")
+@click.option("--modified-since", help="Only what changed since this instant.")
+@click.option("--sort", help="created_at, updated_at, name or amount; - in front for descending.")
+def list_(
+    config_path: Path | None, as_json: bool, connection: str | None, strict: bool, limit: int, cursor: str | None,
+    sort: str | None, **filters: str | None,
+) -> None:  # fmt: skip
+    """List opportunities, a page at a time."""
+    from gateway.cli import output
+    from gateway.codecs import instant_string
+    from gateway.listing import SORTS, Lister, Wanted
+
+    if sort is not None and sort.removeprefix("-") not in SORTS:
+        raise click.BadParameter(
+            f"expected one of {', '.join(SORTS)}, with a leading - for descending", param_hint="--sort"
+        )
+    wanted = {name: value for name, value in filters.items() if value is not None}
+    for name, value in wanted.items():
+        if not value:
+            raise click.BadParameter("expected a value", param_hint=f"--{name.replace('_', '-')}")
+    if "modified_since" in wanted:
+        try:
+            wanted["modified_since"], _ = instant_string(wanted["modified_since"], None)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--modified-since") from None
+
+    async def work(gateway: Any) -> Any:
+        opportunities = gateway.choose(ANYONE, connection)
+        ask = new_ask(opportunities, strict=strict)
+        return await Lister(opportunities, Wanted(limit, cursor, wanted, sort), ask).page()
+
+    listing = run_with(config_path, [connection], as_json, work)
+    if as_json:
+        page = {"next_cursor": listing.next_cursor, "limit": listing.limit}
+        output.as_json({"data": listing.data, "page": page, "meta": listing.meta})
+        return
+    output.records(listing.data)
+    output.notes(listing.meta)
+    if listing.next_cursor:
+        click.echo(f"more: --cursor {listing.next_cursor}", err=True)
+
+
+@click.command()
+@click.argument("file", type=click.File("rb"), default="-")
+@config_option
+@json_option
+@connection_option
+@strict_option
+def create(file: IO[bytes], config_path: Path | None, as_json: bool, connection: str | None, strict: bool) -> None:
+    """Create an opportunity from the canonical JSON in FILE (- for standard input)."""
+    from gateway.cli import output
+    from gateway.opportunity import Draft, validated
+
+    body = json_in(file)
+
+    async def work(gateway: Any) -> Any:
+        opportunities = gateway.choose(ANYONE, connection)
+        opportunities.need("create")
+        return await opportunities.create(validated(Draft, body), new_ask(opportunities, strict=strict))
+
+    answer = run_with(config_path, [connection], as_json, work)
+    show(answer, as_json, output.record)
+
+
+@click.command()
+@click.argument("id_", metavar="ID")
+@click.argument("file", type=click.File("rb"), default="-")
+@config_option
+@json_option
+@strict_option
+def update(id_: str, file: IO[bytes], config_path: Path | None, as_json: bool, strict: bool) -> None:
+    """Change an opportunity by the JSON merge patch in FILE (- for standard input)."""
+    from gateway.cli import output
+    from gateway.opportunity import Patch, validated
+
+    body = json_in(file)
+
+    async def work(gateway: Any) -> Any:
+        opportunities, native = gateway.route(ANYONE, None, id_)
+        opportunities.need("update")
+        return await opportunities.update(native, validated(Patch, body), new_ask(opportunities, strict=strict))
+
+    answer = run_with(config_path, [prefix(id_)], as_json, work)
+    show(answer, as_json, output.record)
+
+
+@click.command()
+@click.argument("id_", metavar="ID")
+@config_option
+@json_option
+def delete(id_: str, config_path: Path | None, as_json: bool) -> None:
+    """Delete an opportunity."""
+    from gateway.cli import output
+
+    async def work(gateway: Any) -> None:
+        opportunities, native = gateway.route(ANYONE, None, id_)
+        await opportunities.delete(native, new_ask(opportunities))
+
+    run_with(config_path, [prefix(id_)], as_json, work)
+    if as_json:
+        output.as_json({"deleted": id_})
+    else:
+        click.echo(f"deleted {id_}", err=True)
+
+
+COMMANDS = (get, list_, create, update, delete)
