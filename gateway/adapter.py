@@ -139,6 +139,10 @@ Native = Callable[[str], tuple[str, str] | None]
 """A filter's value -> the provider's (parameter, value), or None where this value has to be emulated."""
 
 
+class CannotSend(Exception):
+    """Raised by `create` or `update` when a call would do harm as things are; the text says what has to be set or sent."""
+
+
 class NoSettings(BaseModel):
     """For an adapter without settings: every key is refused."""
 
@@ -181,10 +185,6 @@ class Adapter:
     """Canonical sorts that the provider's own list can do, `-` in front for descending."""
     default_sort: ClassVar[str] = ""
     """The order in which the provider lists when nothing is asked."""
-    known_stages: ClassVar[tuple[Stage, ...]] = ()
-    """Stages that are the same for every account."""
-    id_pattern: ClassVar[str | None] = None
-    """If ids have a form of their own, its regular expression: what does not match is not found without a call."""
 
     def __init__(self, settings: BaseModel, stages: Mapping[str, str], facts: "Facts | None" = None) -> None:
         """`settings` is an instance of `Settings`; `stages` maps a stage's id or name to open, won, lost or closed.
@@ -204,6 +204,16 @@ class Adapter:
     def dialect(self) -> str | None:
         """The dialect that this connection speaks, of `dialect_names()`; None while that is not known yet."""
         return self.dialect_names()[0]
+
+    @property
+    def known_stages(self) -> tuple[Stage, ...]:
+        """Stages that are known without asking: the same for every account, or learned from its answers."""
+        return self.facts.stages
+
+    @property
+    def id_pattern(self) -> str | None:
+        """If ids have a form of their own, its regular expression: what does not match is not found without a call."""
+        return None
 
     def learn(self, call: Call, reply: Reply) -> "Facts":
         """The facts as they are known after this success reply; the same as before when it teaches nothing.

@@ -178,6 +178,20 @@ decimal_number = Codec("decimal_number", "a JSON number, its digits kept exactly
 decimal_text = Codec("decimal_text", "a number in a string, its digits kept exactly", _number_text, _same)
 
 
+def _percent(value: Json) -> str:
+    share = Decimal(_number(value))
+    if not 0 <= share <= 100:
+        raise Unreadable("invalid", "a percentage beyond 0 to 100")
+    return format((share / 100).normalize(), "f")
+
+
+def _as_percent(value: str) -> Json:
+    return as_number(format((Decimal(value) * 100).normalize(), "f"))
+
+
+percent = Codec("percent", "a percentage from 0 to 100, served as a share of 1", _percent, _as_percent)
+
+
 def _currency(value: Json) -> str:
     code = _text(value)
     if not re.match(r"[A-Z]{3}\Z", code):
@@ -261,6 +275,16 @@ def day_string(value: str) -> str:
     except ValueError as error:
         raise ValueError(f"no such date: {error}") from None
     return value
+
+
+def _day(value: Json) -> str:
+    try:
+        return day_string(_text(value))
+    except ValueError as error:
+        raise Unreadable("invalid", str(error)) from None
+
+
+day = Codec("day", "a calendar date", _day, _same)
 
 
 def day_of(zone: tzinfo = UTC) -> Codec:

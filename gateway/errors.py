@@ -57,7 +57,7 @@ CODES: Mapping[str, Code] = _table(
          "The route exists but does not take this method.",
          "Use one of the methods in `Allow`."),
     Code("conflict", 409, "The provider reports a conflict", "provider",
-         "The provider refused the write because it contradicts what it already holds.",
+         "The provider refused the request because it contradicts what it already holds.",
          "Read the record again and decide anew."),
     Code("idempotency-in-flight", 409, "The same key is being worked on", "caller",
          "A request with this Idempotency-Key has not ended yet.",

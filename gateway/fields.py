@@ -71,6 +71,7 @@ class Items:
     key: str = ""
     optional: bool = False
     note: str = ""
+    entries: bool = False
 
 
 def _writes(write: str | Mapping[str, str] | None) -> Mapping[str, str]:
@@ -137,6 +138,11 @@ def items(
 ) -> Items:
     """A list of objects, its rows relative to the element; written as the whole list, of elements that have `key`."""
     return Items(field, rows, read, _writes(write), key, optional, note)
+
+
+def entries(field: str, read: str, *rows: Row | Items, optional: bool = False, note: str = "") -> Items:
+    """A list made of the members of an object: the rows read each as `/key` and `/value`."""
+    return Items(field, rows, read, optional=optional, note=note, entries=True)
 
 
 def single(field: str, *rows: Row | Items, note: str = "") -> Items:
@@ -223,14 +229,16 @@ class Table:
     """A dialect's field table. Raises `TableError` when a canonical field has no row or two.
 
     `beside` are constants that the provider's records carry next to values, pointer to value: form, not content. They are
-    passed over in reading (any string in their place is) and written in rendering.
+    passed over in reading (any string in their place is) and written in rendering. `also` are members that are known to be
+    there without a canonical field, `*` for any index: kept in `extensions` like all others, but no sign of drift.
     """
 
-    def __init__(self, *rows: Row | Items, beside: Mapping[str, str] | None = None) -> None:
+    def __init__(self, *rows: Row | Items, beside: Mapping[str, str] | None = None, also: tuple[str, ...] = ()) -> None:
         from gateway.reading import Reader  # reading and writing are built on the tree above
 
         self.rows = rows
         self.beside = dict(beside or {})
+        self.also = also
         self.tree = _tree(SHAPE, rows, "field table")
         self._reader = Reader(self.tree, self.beside)
         self.read = self._reader.read
@@ -283,5 +291,5 @@ def _leaves(node: Node, path: str) -> Iterator[tuple[str, Row]]:
 
 __all__ = [
     "FirstOf", "Group", "Items", "Leaf", "Many", "Node", "Nothing", "Row", "Table", "TableError",
-    "absent", "const", "first_of", "items", "row", "single", "unmapped",
+    "absent", "const", "entries", "first_of", "items", "row", "single", "unmapped",
 ]  # fmt: skip

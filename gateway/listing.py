@@ -168,6 +168,8 @@ class Lister:
         untold = [read for read in self.reads if _sort_key(read, name) is None]
         told.sort(key=lambda read: _sort_key(read, name), reverse=(self.wanted.sort or "").startswith("-"))  # type: ignore[arg-type, return-value]  # one type a field, None left out
         everything = told + untold
+        # What could not be read has no place in an order; it is named once, with the first page.
+        self.errors = [] if start else [{**error, "index": None} for error in self.errors]
         end = start + self.wanted.limit
         self.reads = everything[start:end]
         return (end if end < len(everything) else None), scan

@@ -7,10 +7,10 @@ told what took and what did not, leaf by leaf, and whether a failed write may ha
 import asyncio
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gateway.adapter import Adapter, Call, Reply, Stage
+from gateway.adapter import Adapter, Call, CannotSend, Reply, Stage
 from gateway.connections import Connection
 from gateway.errors import CallFailed, FieldError, Outcome, Problem
 from gateway.explaining import explain
@@ -91,7 +91,14 @@ class Opportunities:
         self.need("get")
         self._check_id(native_id)
         call = self.adapter.get(native_id)
-        reply = await self.send(call, ask)
+        try:
+            reply = await self.send(call, ask)
+        except Problem as problem:
+            # A server may fail over an id that cannot exist there; knowing its dialect tells.
+            if problem.code == "provider-error" and self.adapter.probe() is not None:
+                await self.learn(ask)
+                self._check_id(native_id)
+            raise
         read = self.record_of(self.adapter.record(reply.body), call)
         if read.opportunity["native_id"] != native_id:
             raise bad_answer("other_id", call, self.name)
@@ -133,7 +140,7 @@ class Opportunities:
         self.need("create")
         planned = await self._plan(_told(draft), "create", ask)
         created: Read | None = None
-        for call in self.adapter.create(planned.bodies):
+        for call in self._calls(self.adapter.create(planned.bodies)):
             reply = await self.send(call, ask)
             created = created or self.record_of(self.adapter.record(reply.body), call)
         if created is None:
@@ -148,7 +155,7 @@ class Opportunities:
         planned = await self._plan(patch, "update", ask)
         failed: dict[str, str] = {}
         answered: Read | None = None
-        calls = list(self.adapter.update(native_id, planned.bodies)) if planned.bodies else []
+        calls = self._calls(self.adapter.update(native_id, planned.bodies)) if planned.bodies else []
         for place, call in enumerate(calls):
             try:
                 reply = await self.send(call, ask)
@@ -177,11 +184,26 @@ class Opportunities:
         self._check_id(native_id)
         await self.send(self.adapter.delete(native_id), ask)
 
+    def _calls(self, calls: Iterable[Call]) -> list[Call]:
+        """The calls of a write, all spelled before the first is sent."""
+        try:
+            return list(calls)
+        except CannotSend as error:
+            raise Problem(
+                "not-writable", str(error), origin="gateway", outcome="not_applied", connection=self.name
+            ) from None
+
     async def learn(self, ask: Ask) -> None:
         """Ask the provider what must be known before a write or a filtered list can be spelled, if anything."""
         probe = self.adapter.probe()
-        if probe is not None:
+        if probe is None:
+            return
+        try:
             await self.send(probe, ask, writing=True)
+        except Problem as problem:
+            # A server without that route teaches nothing by it; any other failure would fail what comes next as well.
+            if problem.provider is None or problem.provider.status not in (404, 405, 501):
+                raise
 
     async def _plan(self, fields: Mapping[str, Json], operation: str, ask: Ask) -> Plan:
         """What to send. Under strict handling whatever cannot be held is refused before a byte goes out."""

@@ -300,9 +300,16 @@ class _Pass:
         if raw is None:
             return []
         where = self._where(slot)
-        if type(raw) is not list:
+        if node.items.entries and type(raw) is dict:
+            raw = [{"key": key, "value": value} for key, value in raw.items()]
+        if type(raw) is not list or (node.items.entries and raw is self.values[slot]):
             self._keep(where, raw)
-            self._issue(path, where, "wrong_type", f"expected a list, got {kind(raw)}")
+            self._issue(
+                path,
+                where,
+                "wrong_type",
+                f"expected {'an object' if node.items.entries else 'a list'}, got {kind(raw)}",
+            )
             return MISSING
         out: list[Json] = []
         inner = self.level.inner[id(node)]

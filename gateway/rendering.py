@@ -56,7 +56,10 @@ def _render(node: Node, value: Json, record: dict[str, Json]) -> None:
                 inner: dict[str, Json] = {}
                 _render(element, one, inner)
                 rendered.append(inner)
-            put(record, items.pointer, rendered)
+            if items.entries:
+                put(record, items.pointer, {one["key"]: one.get("value") for one in rendered if "key" in one})
+            else:
+                put(record, items.pointer, rendered)
         case Nothing():
             pass
 

@@ -29,7 +29,7 @@ def running(config: Config, names: Iterable[str] | None = None) -> Iterator[dict
                 raise NoSandbox(f"connections.{name}: the adapter {connection.adapter.name} ships no sandbox; "
                                 "set base_url to a real address")  # fmt: skip
             key = connection.api_key.get_secret_value() if connection.api_key is not None else SANDBOX_KEY
-            settings = connection.settings.model_dump()
+            settings = connection.settings.model_dump(exclude_none=True)
             server = stack.enter_context(SandboxServer(load_sandbox(target, key, settings)))
             base_urls[name] = server.url
         yield base_urls

@@ -59,8 +59,8 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         config = f"""\
 default_connection: raze
 connections:
-  raze: {{provider: getraze, base_url: '{raze.url}', api_key: raze-key, stages: {{Fechado: won}}}}
-  raze2: {{provider: getraze, base_url: '{raze.url}', api_key: raze-key}}
+  raze: {{provider: getraze, base_url: '{raze.url}', api_key: raze-key, settings: {{dialect: documented}}, stages: {{Fechado: won}}}}
+  raze2: {{provider: getraze, base_url: '{raze.url}', api_key: raze-key, settings: {{dialect: documented}}}}
   spott: {{provider: spott, base_url: '{spott.url}', api_key: spott-key}}
 callers:
   - {{name: first, key_sha256: {hash_key(FIRST_KEY)}, scopes: ["opportunities:read"]}}

@@ -149,9 +149,9 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         config = f"""\
 default_connection: raze
 connections:
-  raze: {{provider: getraze, base_url: '{raze.url}', api_key: key-of-raze, timeout: 5s}}
-  quick: {{provider: getraze, base_url: '{raze.url}', api_key: key-of-quick, timeout: 400ms}}
-  refused: {{provider: getraze, base_url: 'http://127.0.0.1:9', api_key: key-of-refused}}
+  raze: {{provider: getraze, base_url: '{raze.url}', api_key: key-of-raze, settings: {{dialect: documented}}, timeout: 5s}}
+  quick: {{provider: getraze, base_url: '{raze.url}', api_key: key-of-quick, settings: {{dialect: documented}}, timeout: 400ms}}
+  refused: {{provider: getraze, base_url: 'http://127.0.0.1:9', api_key: key-of-refused, settings: {{dialect: documented}}}}
   spott: {{provider: spott, base_url: '{spott.url}', api_key: key-of-spott}}
   mapped: {{provider: spott, base_url: '{spott.url}', api_key: k, stages: {{stg_won: won, Lost: lost, stg_gone: lost}}}}
 """

@@ -1,7 +1,7 @@
 """A stand-in for GetRaze: the HTTP side (key, rate limit, routes, envelopes) of what its pages promise.
 
-The manner of speaking is a dialect behind it; see `sandbox_documented`. Nothing here knows how this project
-reads or writes the provider's members, so that one mistake cannot hide on both sides.
+The manner of speaking is a dialect behind it; see `sandbox_documented` and `sandbox_served`. Nothing here knows
+how this project reads or writes the provider's members, so that one mistake cannot hide on both sides.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
 from adapters.getraze.sandbox_documented import DocumentedDialect
+from adapters.getraze.sandbox_served import ServedDialect
 from adapters.getraze.sandbox_wire import (
     Answer,
     Call,
@@ -34,7 +35,12 @@ _HOUR = 3600
 _KEPT_REQUESTS = 1000
 _DIALECTS: Mapping[str, Callable[[], Dialect]] = {
     "documented": DocumentedDialect,
+    "served": ServedDialect,
     "auto": DocumentedDialect,  # a gateway told to find out by itself meets the dialect of the pages
+}
+_PERMISSIONS: Mapping[str, tuple[str, ...]] = {
+    "full": ("opportunities:read", "opportunities:write", "opportunities:delete"),
+    "readonly": ("opportunities:read",),
 }
 
 
@@ -52,18 +58,22 @@ class SeenRequest(NamedTuple):
 
 
 class GetRazeSandbox:
-    """An ASGI app that answers as GetRaze's reference pages say, over 37 records of its own.
+    """An ASGI app that answers as GetRaze's reference pages say, or as its server does, over records of its own.
 
     - `key` may do everything; `key + "_readonly"` may only read; any other key is refused.
-    - settings: `dialect` ("documented", "auto"), `sandbox_rate_limit` (calls per key and clock hour, 1000).
-    - `requests` holds the last 1000 calls, `created` the ids made by create.
+    - settings: `dialect` ("documented", "served", "auto"), `sandbox_rate_limit` (calls per key and clock hour, 1000).
+      `sandbox_dialect` wins over `dialect`, for a gateway that is to be told one thing and to meet another.
+    - `requests` holds the last 1000 calls, `created` the ids made by create, `stray_contacts` what a failed
+      create has left behind.
     - `clock` tells the Unix time it goes by; a test may put its own in place.
     """
 
     prefix: str = "/external/v1"
 
     def __init__(self, *, key: str, settings: Mapping[str, object]) -> None:
-        dialect = settings.get("dialect", "documented")
+        dialect = settings.get("sandbox_dialect")
+        if dialect is None:
+            dialect = settings.get("dialect", "documented")
         if not isinstance(dialect, str) or dialect not in _DIALECTS:
             raise ValueError(f"unknown GetRaze dialect {dialect!r}; known are {', '.join(_DIALECTS)}")
         limit = settings.get("sandbox_rate_limit", 1000)
@@ -87,6 +97,11 @@ class GetRazeSandbox:
         """The ids of the records made by create, oldest first; a deleted one stays in it."""
         return self._dialect.created
 
+    @property
+    def stray_contacts(self) -> list[Mapping[str, object]]:
+        """The contacts that a failed create has stored and no record is linked to; served dialect only."""
+        return self._dialect.stray_contacts()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         if scope["type"] != "http":
@@ -106,10 +121,12 @@ class GetRazeSandbox:
             answer = self._answer(request, raw, who, allowance, now)
         except Refusal as refusal:
             answer, headers = Answer(refusal.status, refusal.payload), refusal.headers
+        payload = answer.payload
+        page = payload if isinstance(payload, str) else None
         response = Response(
-            write_json(answer.payload).encode(),
+            (write_json(payload) if page is None else page).encode(),
             status_code=answer.status,
-            media_type="application/json",
+            media_type="application/json" if page is None else "text/html",
             headers={
                 **headers,
                 "X-RateLimit-Limit": str(self._limit),
@@ -137,16 +154,21 @@ class GetRazeSandbox:
                 members={"retry_after": max(1, math.ceil(_next_hour(now) - now))},
             )
         operation, id = self._operation(request)
-        if who == "readonly" and operation.permission != "read":
-            raise Refusal(
-                403,
-                "INSUFFICIENT_PERMISSIONS",
-                f"API key lacks the permission opportunities:{operation.permission}",
-            )
-        body = _body(request, raw) if operation.takes_body else None
+        needed = f"opportunities:{operation.permission}"
+        if needed not in _PERMISSIONS[who]:
+            raise self._dialect.forbidden(needed, _PERMISSIONS[who])
+        body = self._body(request, raw) if operation.takes_body else None
         if raw and not operation.takes_body:
             raise Refusal(400, "VALIDATION_ERROR", f"{request.method} takes no body here")
-        return operation.run(Call(id, query, body, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))))
+        return operation.run(Call(id, query, body, self._dialect.stamp(now)))
+
+    def _body(self, request: Request, raw: bytes) -> object:
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise Refusal(400, "VALIDATION_ERROR", "The Content-Type must be application/json")
+        try:
+            return read_json(raw)
+        except ValueError as error:
+            raise self._dialect.unreadable() from error
 
     def _operation(self, request: Request) -> tuple[Operation, str]:
         for pattern, methods in self._routes:
@@ -210,12 +232,3 @@ def _query(request: Request) -> Query:
         return tuple(parse_qsl(text, keep_blank_values=True, errors="strict"))
     except ValueError as error:
         raise Refusal(400, "INVALID_PARAMETER", "The query is not percent-encoded UTF-8") from error
-
-
-def _body(request: Request, raw: bytes) -> object:
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise Refusal(400, "VALIDATION_ERROR", "The Content-Type must be application/json")
-    try:
-        return read_json(raw)
-    except ValueError as error:
-        raise Refusal(400, "VALIDATION_ERROR", "The request body is not valid JSON") from error

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from adapters.getraze.sandbox_seeds import CAMPAIGNS, SOURCES, STATUSES, USERS, Opportunity, seeds
-from adapters.getraze.sandbox_wire import Answer, Call, Operation, Query, Refusal
+from adapters.getraze.sandbox_wire import Answer, Call, Dialect, Operation, Query, Refusal
 
 _UPDATABLE = (
     "name", "email", "phone", "company", "position", "deal_value", "deal_currency", "notes",
@@ -50,7 +50,7 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
 _LONGEST_AMOUNT = 100  # digits on either side of the point: 1e999999999 is nine letters and a gigabyte
 
 
-class DocumentedDialect:
+class DocumentedDialect(Dialect):
     """The seven documented calls over records of its own."""
 
     def __init__(self) -> None:

@@ -6,10 +6,11 @@ Money never passes through a float here, neither on the way in nor on the way ou
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Protocol
 
 Query = tuple[tuple[str, str], ...]
 
@@ -30,10 +31,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A status and the JSON object that goes with it."""
+    """A status and the JSON object that goes with it, or the text of an HTML page."""
 
     status: int
-    payload: Mapping[str, object]
+    payload: Mapping[str, object] | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +46,41 @@ class Operation:
     run: Callable[[Call], Answer]
 
 
-class Dialect(Protocol):
-    """One of the manners in which the provider has been seen to speak, with its own records."""
+class Dialect(ABC):
+    """One of the manners in which the provider has been seen to speak, with its own records.
+
+    What the HTTP half asks of it is answered as documented unless a dialect knows better.
+    """
 
     created: list[str]
 
+    @abstractmethod
     def operations(self) -> Mapping[str, Mapping[str, Operation]]:
         """The operations by path below the prefix ("/opportunities/{id}"), then by method."""
-        ...
+
+    def stray_contacts(self) -> list[Mapping[str, object]]:
+        """The contacts that a failed create has left behind, oldest first."""
+        return []
+
+    def stamp(self, now: float) -> str:
+        """A Unix time as the provider writes times."""
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
+
+    def forbidden(self, lacking: str, held: Sequence[str]) -> Refusal:
+        """What a key is told that lacks a permission; `held` are those it has."""
+        return Refusal(403, "INSUFFICIENT_PERMISSIONS", f"API key lacks the permission {lacking}")
+
+    def unreadable(self) -> Refusal:
+        """What a body is told that is not JSON."""
+        return Refusal(400, "VALIDATION_ERROR", "The request body is not valid JSON")
 
 
 @dataclass(eq=False)
 class Refusal(Exception):
-    """An error answer: status, code, a sentence, and what else the error object or the headers carry."""
+    """An error answer: status, code, a sentence, and what else the error object or the headers carry.
+
+    With a `page`, that HTML is the whole body and the error object is not told.
+    """
 
     status: int
     code: str
@@ -65,10 +88,13 @@ class Refusal(Exception):
     fields: Mapping[str, str] = field(default_factory=dict)
     members: Mapping[str, object] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    page: str | None = None
 
     @property
-    def payload(self) -> dict[str, object]:
-        """The documented error envelope."""
+    def payload(self) -> dict[str, object] | str:
+        """The documented error envelope, or the page."""
+        if self.page is not None:
+            return self.page
         error: dict[str, object] = {"code": self.code, "message": self.message}
         if self.fields:
             error["details"] = {"fields": dict(self.fields)}

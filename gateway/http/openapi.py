@@ -23,9 +23,7 @@ from gateway.ids import NATIVE
 
 LICENCE = "MIT"
 PROBLEM = "application/problem+json"
-EVERYWHERE = (
-    "invalid-request", "method-not-allowed", "uri-too-long", "headers-too-large", "internal-error", "overloaded",
-)  # fmt: skip
+EVERYWHERE = ("invalid-request", "method-not-allowed", "uri-too-long", "headers-too-large", "internal-error")
 """The problems that any operation can be answered with."""
 
 _ABOUT = """\
@@ -61,7 +59,8 @@ _HEADERS_IN = {
                               "or with one of another form, it gets a new one.",
                               {"type": "string", "pattern": _whole(REQUEST_ID.pattern)}),
     "X-CRM-Connection": Parameter("X-CRM-Connection", "Which connection, where the id does not say it. One that "
-                                  "contradicts the id is refused.", {"type": "string", "pattern": _whole(CONNECTION.pattern)}),
+                                  "contradicts the id is refused.",
+                                  {"type": "string", "pattern": _whole(CONNECTION.pattern)}),
     "X-Request-Timeout": Parameter("X-Request-Timeout", "Seconds that the request may take; never above the connection's "
                                    "own deadline.", {"type": "number", "exclusiveMinimum": 0}),
     "Cache-Control": Parameter("Cache-Control", "`no-cache`: ask the provider, whatever is remembered.",
@@ -72,6 +71,7 @@ _HEADERS_IN = {
 _HEADERS_OUT: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "X-Request-Id": ("The request's id.", _TEXT),
     "Cache-Control": ("`private, no-store`.", _TEXT),
+    "X-Content-Type-Options": ("`nosniff`.", _TEXT),
     "Server-Timing": ("Milliseconds that the gateway and the provider took.", _TEXT),
     "X-CRM-Connection": ("The connection that answered.", _TEXT),
     "X-Cache": ("Where the record came from.", {"type": "string", "enum": ["hit", "miss", "stale", "bypass"]}),
@@ -82,7 +82,12 @@ _HEADERS_OUT: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "Retry-After": ("Seconds to wait.", {"type": "integer", "minimum": 0}),
     "Allow": ("The methods that can be used.", _TEXT),
     "WWW-Authenticate": ("`Bearer`.", _TEXT),
+    "Content-Security-Policy": ("What a browser may load for the page: nothing of any other host.", _TEXT),
+    "Referrer-Policy": ("`no-referrer`.", _TEXT),
 }
+_ALWAYS = ("X-Request-Id", "Cache-Control", "X-Content-Type-Options", "Server-Timing")
+_FROM_REPLIES = ("not-found", "conflict", "provider-rejected")
+"""Problems that a provider's reply can stand behind, so that they hand on its `Retry-After` though no repeat may help."""
 _BODY_TYPES = {"POST": ("application/json",), "PATCH": ("application/merge-patch+json", "application/json")}
 
 _OPPORTUNITY: Mapping[str, Any] = {
@@ -162,6 +167,11 @@ class _Schema(GenerateJsonSchema):
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])
 
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        """With the description of what it can be besides null, which a member without words of its own then has."""
+        made, inner = super().nullable_schema(schema), self.generate_inner(schema["schema"])
+        return {"description": inner["description"], **made} if "description" in inner else made
+
     def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
         """With the words that its keys can be, where they are told."""
         made = super().dict_schema(schema)
@@ -173,6 +183,7 @@ def _schemas() -> dict[str, Any]:
     models = [(name, "validation", TypeAdapter(model)) for name, model in MODELS.items()]
     _, made = TypeAdapter.json_schemas(models, ref_template=_ref("{model}")["$ref"], schema_generator=_Schema)  # type: ignore[arg-type]  # "validation" is one of its words
     schemas: dict[str, Any] = made["$defs"]
+    schemas["StageInput"]["minProperties"] = 1  # its validator asks for an id or a name, which pydantic cannot tell
     for name, example in EXAMPLES.items():
         schemas[name]["examples"] = [example]
     return schemas
@@ -220,13 +231,21 @@ def _headers(names: Sequence[str]) -> dict[str, Any]:
     return {name: _ref(name, "headers") for name in names}
 
 
-def _success(route: Route) -> dict[str, Any]:
-    names = ["X-Request-Id", "Cache-Control", "Server-Timing"]
+def _usual_headers(route: Route) -> list[str]:
+    """The headers that any answer of the operation can have, also a problem."""
+    names = [*_ALWAYS]
     if "X-CRM-Connection" in route.headers:
-        names += ["X-CRM-Connection", "RateLimit", "RateLimit-Policy"]
+        names += ["X-CRM-Connection", "RateLimit", "RateLimit-Policy", "Preference-Applied"]
         names += ["X-Cache"] if route.method == "GET" else []
-    names += ["Preference-Applied"] if "Prefer" in route.headers else []
+    return names
+
+
+def _success(route: Route) -> dict[str, Any]:
+    names = _usual_headers(route)
     names += ["Location"] if route.status == HTTPStatus.CREATED else []
+    # What a browser shows or loads; a file of the docs page is of several types.
+    names += ["Content-Security-Policy"] if route.media in ("text/html", "*/*") else []
+    names += ["Referrer-Policy"] if route.path.startswith("/docs") else []
     model = MODELS.get(route.answer or "")
     what = HTTPStatus(route.status).phrase if model is None else inspect.getdoc(model)
     response: dict[str, Any] = {"description": what, "headers": _headers(names)}
@@ -252,9 +271,10 @@ def _problems(route: Route) -> dict[str, Any]:
 
 
 def _problem(status: int, codes: Sequence[errors.Code], route: Route) -> dict[str, Any]:
-    names = ["X-Request-Id", "Cache-Control", "Server-Timing"]
-    names += ["X-CRM-Connection"] if "X-CRM-Connection" in route.headers else []
-    names += ["Retry-After"] if any(code.retryable for code in codes) else []
+    names = _usual_headers(route)
+    asks_provider = "X-CRM-Connection" in route.headers
+    may_wait = any(code.retryable or (asks_provider and code.code in _FROM_REPLIES) for code in codes)
+    names += ["Retry-After"] if may_wait else []
     names += {401: ["WWW-Authenticate"], 405: ["Allow"]}.get(status, [])
     examples = {code.code: _ref(code.code, "examples") for code in codes}
     return {

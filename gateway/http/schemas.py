@@ -191,7 +191,7 @@ class ListError(TypedDict):
 
     __pydantic_config__ = _CLOSED  # type: ignore[misc]  # pydantic reads it off a TypedDict
     index: Annotated[
-        int,
+        int | None,
         Field(
             description="With `ids`: its place in `data`, where a null stands. On a page: it came before the record at "
             "this place in `data`."
@@ -254,7 +254,7 @@ class OpportunityPage(TypedDict):
     __pydantic_config__ = _CLOSED  # type: ignore[misc]  # pydantic reads it off a TypedDict
     data: Annotated[list[Opportunity | None], Field(
         description="The opportunities; with `ids` in their order, and null for one that failed.")]  # fmt: skip
-    page: Annotated[Paging, Field(description="Where the next page starts.")]
+    page: Annotated[Paging, Field(description="How long this page may be, and where the next one starts.")]
     meta: Annotated[PageMeta, Field(description="What is told beside them.")]
 
 

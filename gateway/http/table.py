@@ -13,7 +13,7 @@ _EXPLAIN = Parameter("explain", "Tell in `meta.explain` where each field came fr
 _RAW = Parameter("raw", "Give the provider's record as it came in `meta.raw`.", _FLAG)
 
 _PROVIDER = (
-    "provider-auth-failed", "provider-bad-answer", "provider-error", "provider-rejected", "provider-timeout",
+    "conflict", "provider-auth-failed", "provider-bad-answer", "provider-error", "provider-rejected", "provider-timeout",
     "provider-unavailable", "rate-limited",
 )  # fmt: skip
 _BODY = ("too-large", "unsupported-media-type", "request-timeout", "invalid-opportunity")
@@ -59,13 +59,13 @@ def routes() -> tuple[Route, ...]:
               problems=("not-found", "not-native", "operation-not-supported", *_PROVIDER)),
         Route("POST", "/v1/opportunities", "create_opportunity", "Create an opportunity", handlers.create_opportunity,
               WRITE, (_EXPLAIN, _RAW), writes, "Draft", 201, "WrittenOpportunity",
-              problems=("not-found", "operation-not-supported", "conflict", "not-writable", *_BODY, *_PROVIDER)),
+              problems=("not-found", "operation-not-supported", "not-writable", *_BODY, *_PROVIDER)),
         Route("PATCH", item, "update_opportunity", "Change an opportunity by a merge patch",
               handlers.update_opportunity, WRITE, (_EXPLAIN, _RAW), writes, "Patch", 200, "WrittenOpportunity",
-              problems=("not-found", "operation-not-supported", "conflict", "not-writable", *_BODY, *_PROVIDER)),
+              problems=("not-found", "operation-not-supported", "not-writable", *_BODY, *_PROVIDER)),
         Route("DELETE", item, "delete_opportunity", "Delete an opportunity", handlers.delete_opportunity, DELETE,
               (), writes[:2], None, 204, None,
-              problems=("not-found", "operation-not-supported", "conflict", *_PROVIDER)),
+              problems=("not-found", "operation-not-supported", *_PROVIDER)),
         Route("GET", "/v1/connections", "list_connections", "What each connection can do", handlers.list_connections,
               "", answer="ConnectionList"),
         Route("GET", "/v1/connections/{name}", "get_connection", "What one connection can do",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from gateway.adapter import Adapter, Call, ListQuery, Reply
+from gateway.adapter import Adapter, Call, Facts, ListQuery, Reply
 from gateway.ids import is_native
 from gateway.opportunities import Read
 from gateway.opportunity import Draft, Patch, validated
@@ -45,7 +45,12 @@ class Kit:
     def build(self, settings: Mapping[str, Any] | None = None, stages: Mapping[str, str] | None = None) -> Adapter:
         """The adapter as a connection would have it; with the kit's own settings unless others are given."""
         model = self.adapter_class.Settings.model_validate(dict(self.settings if settings is None else settings))
-        return self.adapter_class(model, self.stages if stages is None else stages)
+        built = self.adapter_class(model, self.stages if stages is None else stages)
+        if built.dialect is not None:
+            return built
+        # A connection that has yet to learn its dialect is tested as it is after its first answer.
+        facts = Facts(dialect=built.dialect_names()[0])
+        return self.adapter_class(model, self.stages if stages is None else stages, facts)
 
     def built_for(self, exchange: Exchange) -> Adapter:
         """The adapter with the settings that an exchange asks for."""
