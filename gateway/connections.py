@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from gateway.adapter import Adapter, BudgetLeft, Call, Reply
 from gateway.config import Config, ConnectionConfig
+from gateway.drift import Drift
 from gateway.layers.retry import Send, repeat_reads
 from gateway.wire import Wire
 
@@ -30,6 +31,7 @@ class Connection:
         self.config = config
         self.is_sandbox = config.base_url == SANDBOX
         self.budget_left: BudgetLeft | None = None
+        self.drift = Drift(config.name)
         self._key = key
         self._wire = Wire(self.adapter, base_url, SecretStr(key), concurrency=concurrency, max_reply=max_reply)
         self._send = layered(self._wire.send)

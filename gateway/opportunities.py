@@ -122,6 +122,7 @@ class Opportunities:
         if not is_native(native):
             raise bad_answer("no_record", call, self.name)
         whole = call.operation in self.adapter.whole
+        self.connection.drift.note(self.adapter.table, reading, whole)
         opportunity = {
             "id": f"{self.name}:{native}",
             "native_id": native,

@@ -20,6 +20,7 @@ def connection_info(opportunities: Opportunities, config: Config) -> dict[str, J
         "title": adapter.title,
         "default": config.default_connection == opportunities.name,
         "sandbox": connection.is_sandbox,
+        "dialect": adapter.dialect,
         "operations": list(operations),
         "fields": {
             "readable": list(table.readable()),
@@ -43,6 +44,7 @@ def connection_info(opportunities: Opportunities, config: Config) -> dict[str, J
             "budget_left": None
             if left is None
             else {"limit": left.limit, "remaining": left.remaining, "reset": left.reset},
+            "drift": connection.drift.body(),
         },
     }
 

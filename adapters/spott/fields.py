@@ -247,6 +247,7 @@ def spott(stages: Mapping[str, str], amount_attribute: tuple[str, str] | None) -
         row("created_at", inside("createdAt"), at),
         absent("updated_at", "Spott does not tell when an opportunity last changed"),
         beside=BESIDE,
+        also=("/clientTeam/clientTeam/*/candidateId", "/customAttributes/*/options", "/customAttributes/*/description"),
     )  # fmt: skip
 
 

@@ -304,11 +304,23 @@ class BudgetLeft(TypedDict):
     reset: Annotated[float | None, Field(description="When the next window begins, in Unix seconds; null: not told.")]
 
 
+class DriftSign(TypedDict):
+    """One way in which records differ from the declared shape."""
+
+    __pydantic_config__ = _CLOSED  # type: ignore[misc]  # pydantic reads it off a TypedDict
+    kind: Annotated[Literal["new", "gone", "type"], Field(
+        description="A member that nobody declared, one that is missing, or one of another type.")]  # fmt: skip
+    path: Annotated[str, Field(description="Its JSON Pointer in the record, `*` for any place in a list.")]
+    count: Annotated[int, Field(description="In how many records it was seen since the start.")]
+
+
 class ConnectionState(TypedDict):
     """How the connection stands at the moment."""
 
     __pydantic_config__ = _CLOSED  # type: ignore[misc]  # pydantic reads it off a TypedDict
     budget_left: Annotated[BudgetLeft | None, Field(description="The rest of the rate limit; null: not told yet.")]
+    drift: Annotated[list[DriftSign], Field(
+        description="Where the provider's records differ from the shape that the adapter declares.")]  # fmt: skip
 
 
 class ConnectionInfo(TypedDict):
@@ -320,6 +332,8 @@ class ConnectionInfo(TypedDict):
     title: Annotated[str, Field(description="The provider's name as people write it.")]
     default: Annotated[bool, Field(description="Whether requests that choose no connection go here.")]
     sandbox: Annotated[bool, Field(description="Whether a built-in stand-in answers instead of the provider.")]
+    dialect: Annotated[str | None, Field(
+        description="Which of the provider's dialects its server speaks; null while no answer has told.")]  # fmt: skip
     operations: Annotated[list[Operation], Field(description="What can be done; anything else is answered with 405.")]
     fields: Annotated[ConnectionFields, Field(description="What can be read and written.")]
     filters: Annotated[dict[FilterName, Mode], Field(

@@ -1,0 +1,73 @@
+"""Drift: how a provider's records differ from the shape that its adapter declares. Counted and told, never fatal.
+
+Three kinds: `new` (a member that no row and no `also` of the table names), `gone` (a member that a whole record should have
+and has not), `type` (a member of another type than declared). Places in lists are folded: `/contacts/*/fax`.
+"""
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from gateway.fields import Table
+from gateway.reading import Reading
+from gateway.strict_json import Json
+
+log = logging.getLogger("gateway")
+
+MOST = 200
+"""How many different places are counted one by one; what comes beyond is counted together."""
+
+_INDEX = re.compile(r"/\d+(?=/|$)")
+
+
+def folded(pointer: str) -> str:
+    """A JSON Pointer with every list index as `*`."""
+    return _INDEX.sub("/*", pointer)
+
+
+class Drift:
+    """What was seen of one connection."""
+
+    def __init__(self, connection: str) -> None:
+        self.connection = connection
+        self.seen: Counter[tuple[str, str]] = Counter()
+
+    def note(self, table: Table, reading: Reading, whole: bool) -> None:
+        """Count what one record shows; one log line for each kind and place, the first time."""
+        if not (reading.extensions or reading.issues or (whole and reading.missing)):
+            return
+        for sign in set(signs(table, reading, whole)):
+            if sign not in self.seen:
+                if len(self.seen) >= MOST:
+                    sign = (sign[0], "…")
+                else:
+                    log.warning("connection %s: drift: %s at %s", self.connection, *sign)
+            self.seen[sign] += 1
+
+    def body(self) -> list[Json]:
+        """As `/v1/connections` shows it: kind, place and count, most often seen first."""
+        return [{"kind": kind, "path": path, "count": count} for (kind, path), count in self.seen.most_common()]
+
+
+def signs(table: Table, reading: Reading, whole: bool) -> Iterator[tuple[str, str]]:
+    """(kind, folded place) of all that differs from the declared shape in one record."""
+    unread = {issue.path for issue in reading.issues}
+    for issue in reading.issues:
+        if issue.reason == "wrong_type":
+            yield "type", folded(issue.path)
+    for pointer in reading.extensions:
+        place = folded(pointer)
+        if (
+            pointer not in unread
+            and not _is_known(table, place)
+            and not any(pointer.startswith(f"{p}/") for p in unread)
+        ):
+            yield "new", place
+    if whole:
+        for _, path in reading.missing:
+            yield "gone", folded(path)
+
+
+def _is_known(table: Table, place: str) -> bool:
+    return any(place == known or place.startswith(known.removesuffix("/*") + "/") for known in table.also)
