@@ -182,7 +182,7 @@ def _percent(value: Json) -> str:
     share = Decimal(_number(value))
     if not 0 <= share <= 100:
         raise Unreadable("invalid", "a percentage beyond 0 to 100")
-    return format((share / 100).normalize(), "f")
+    return format(abs(share / 100).normalize(), "f")  # abs: there is no minus zero per cent
 
 
 def _as_percent(value: str) -> Json:

@@ -81,8 +81,12 @@ def bad_answer(reason: str, call: Call, connection: str) -> Problem:
 
 
 def problem_of_reply(adapter: Adapter, reply: Reply, call: Call, connection: str, secret: str) -> Problem:
-    """The problem that an error reply (status 400 and up) stands for; `secret` is scrubbed from all that is passed on."""
+    """The problem that an error reply (status 400 and up) stands for.
+
+    `secret`, and whatever the adapter makes of it for its headers, is scrubbed from all that is passed on.
+    """
     rejection = adapter.problem(reply)
+    secrets = _forms_of(adapter, secret)
     code = adapter.code_for(reply) or _BY_STATUS.get(reply.status)
     if code is None:
         code = "provider-error" if reply.status >= 500 else "provider-rejected"
@@ -95,9 +99,9 @@ def problem_of_reply(adapter: Adapter, reply: Reply, call: Call, connection: str
         outcome = "unknown" if reply.status >= 500 or reply.status == 408 else "not_applied"
     if outcome == "unknown":
         detail += " The write may have been applied."
-    message = None if code == "provider-auth-failed" else _scrubbed(rejection.message, secret)
+    message = None if code == "provider-auth-failed" else _scrubbed(rejection.message, secrets)
     told = ProviderDetail(
-        reply.status, _scrubbed(rejection.code, secret), message, _scrubbed(rejection.request_id, secret)
+        reply.status, _scrubbed(rejection.code, secrets), message, _scrubbed(rejection.request_id, secrets)
     )
     wait = rejection.retry_after
     if wait is None:
@@ -106,7 +110,7 @@ def problem_of_reply(adapter: Adapter, reply: Reply, call: Call, connection: str
     if seconds is None and code == "rate-limited":
         seconds = 60
     errors = [
-        FieldError(_canonical(adapter, call, name), _scrubbed(what, secret) or "refused")
+        FieldError(_canonical(adapter, call, name), _scrubbed(what, secrets) or "refused")
         for name, what in rejection.fields.items()
     ]
     return Problem(
@@ -138,11 +142,20 @@ def _canonical(adapter: Adapter, call: Call, name: str) -> str:
     return _CONTROLS.sub(" ", name)[:60]
 
 
-def _scrubbed(text: str | None, secret: str) -> str | None:
-    """`text` without addresses, control characters and anything that begins like the key; cut to a line."""
+def _forms_of(adapter: Adapter, secret: str) -> tuple[str, ...]:
+    """The credential as it is and as it travels: `Basic` makes another word of it."""
+    words = {secret}
+    for value in adapter.headers(secret).values():
+        words.update(value.split())
+    return tuple(word for word in words if len(word) >= 8 or word == secret)
+
+
+def _scrubbed(text: str | None, secrets: tuple[str, ...]) -> str | None:
+    """`text` without addresses, control characters and anything that begins like a credential; cut to a line."""
     if text is None:
         return None
     text = _URL.sub("[address]", _CONTROLS.sub(" ", text))
-    if len(secret) >= 4:
-        text = re.sub(re.escape(secret[: max(4, len(secret) // 3)]) + r"\S*", "[key]", text)
+    for secret in secrets:
+        if len(secret) >= 4:
+            text = re.sub(re.escape(secret[: max(4, len(secret) // 3)]) + r"\S*", "[key]", text)
     return text if len(text) <= MESSAGE_LENGTH else text[: MESSAGE_LENGTH - 1] + "…"

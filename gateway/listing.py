@@ -60,17 +60,20 @@ class _Scan:
     exhausted: bool = False
 
 
-def filter_mode(opportunities: Opportunities, name: str) -> str:
+def filter_mode(adapter: Adapter, name: str) -> str:
     """`native`, `emulated` or `none`: how this connection can filter by `name`, derived from adapter and table."""
-    if name in opportunities.adapter.filters:
+    if "list" not in adapter.operations():
+        return "none"
+    if name in adapter.filters:
         return "native"
-    readable = opportunities.adapter.table.readable()
+    readable = adapter.table.readable()
     return "emulated" if any(need in readable for need in _NEEDS[name]) else "none"
 
 
-def sort_mode(opportunities: Opportunities, name: str) -> str:
+def sort_mode(adapter: Adapter, name: str) -> str:
     """`native`, `emulated` or `none` for a sort such as `-created_at`."""
-    adapter = opportunities.adapter
+    if "list" not in adapter.operations():
+        return "none"
     if name in adapter.sorts or name == adapter.default_sort:
         return "native"
     path = "amount.value" if name.lstrip("-") == "amount" else name.lstrip("-")
@@ -127,7 +130,7 @@ class Lister:
             else:
                 impossible.append(name)
         if self.wanted.sort is not None:
-            mode = sort_mode(self.opportunities, self.wanted.sort)
+            mode = sort_mode(self.adapter, self.wanted.sort)
             self.sorts_here = mode == "emulated"
             (impossible if mode == "none" else here if mode == "emulated" else []).append("sort")
         if impossible:

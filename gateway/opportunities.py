@@ -18,6 +18,7 @@ from gateway.failures import bad_answer, problem_of_failure, problem_of_reply
 from gateway.ids import is_native
 from gateway.ledger import NotApplied, Plan, leaves_of, settle
 from gateway.reading import Issue, Reading
+from gateway.stages import needs_stages, with_stage_ids
 from gateway.strict_json import Json
 from gateway.writing import plan
 
@@ -212,7 +213,9 @@ class Opportunities:
         operations = self.adapter.writes[operation]
         if ask.strict:  # whatever needs no look-up is refused before even that goes out
             self._refuse_all(plan(self.adapter.table, _without_stage(fields), operations, self.adapter.title).refused)
-        wanted, refused = await self._with_stage(dict(fields), ask)
+        wanted, refused = dict(fields), list[NotApplied]()
+        if needs_stages(self.adapter, wanted):
+            wanted, refused = with_stage_ids(self.adapter, wanted, await self._stages(ask))
         self._complete_dates(wanted, operations)
         planned = plan(self.adapter.table, wanted, operations, self.adapter.title)
         planned.refused[:0] = refused
@@ -243,58 +246,6 @@ class Opportunities:
             fields["expected_close"] = {**close, "at": None if close["on"] is None else f"{close['on']}T00:00:00Z"}
         elif "expected_close.on" in writable and "on" not in close:
             fields["expected_close"] = {**close, "on": None if close["at"] is None else close["at"][:10]}
-
-    async def _with_stage(self, fields: dict[str, Json], ask: Ask) -> tuple[dict[str, Json], list[NotApplied]]:
-        """The fields with `status` and a stage's name turned into the id of the stage that they mean."""
-        status, stage = fields.get("status"), fields.get("stage")
-        if status is None and (stage is None or "id" in stage):
-            return fields, []
-        if "stage.id" not in self.adapter.table.writable(
-            tuple(op for ops in self.adapter.writes.values() for op in ops)
-        ):
-            return fields, []  # the table will say that it cannot be written
-        known = await self._stages(ask)
-        if stage is not None:
-            fields["stage"] = stage = self._found(stage, known)
-            means = self.adapter.status_of_stage(
-                next((one for one in known if one.id == stage["id"]), Stage(stage["id"]))
-            )
-            if status is not None and means is None:
-                del fields["status"]
-                detail = "what the stage beside it means is not known; map it under `stages:` in config.yaml"
-                return fields, [NotApplied("status", "unsupported", detail, sent=status)]
-            if status is not None and means != status:
-                raise Problem(
-                    "invalid-opportunity",
-                    "`status` contradicts the `stage` beside it; send one of them.",
-                    errors=[FieldError("status", f"the stage means {means}")],
-                    outcome="not_applied",
-                    connection=self.name,
-                )
-            return fields, []
-        fitting = [one for one in known if self.adapter.status_of_stage(one) == status]
-        if len(fitting) == 1:
-            fields["stage"] = {"id": fitting[0].id}
-            return fields, []
-        del fields["status"]
-        why = "no stage" if not fitting else "more than one stage"
-        detail = f"{why} of this connection means {status}; write a `stage`, or map one under `stages:` in config.yaml"
-        return fields, [NotApplied("status", "unsupported", detail, sent=status)]
-
-    def _found(self, stage: dict[str, Json], known: list[Stage]) -> dict[str, Json]:
-        if "id" in stage:
-            return stage
-        named = [one.id for one in known if one.name == stage["name"]]
-        if len(named) == 1:
-            return {"id": named[0], **stage}
-        names = ", ".join(dict.fromkeys(one.name for one in known if one.name)) or "none"
-        raise Problem(
-            "invalid-opportunity",
-            "The stage cannot be told from its name.",
-            errors=[FieldError("stage.name", f"{len(named)} stages are called so; write an `id`; names are: {names}")],
-            outcome="not_applied",
-            connection=self.name,
-        )
 
     async def _stages(self, ask: Ask) -> list[Stage]:
         if not hasattr(self.adapter, "stages"):

@@ -30,8 +30,8 @@ def connection_info(opportunities: Opportunities, config: Config) -> dict[str, J
                 if operation in operations
             },
         },
-        "filters": {name: filter_mode(opportunities, name) for name in FILTERS},
-        "sorts": {name: sort_mode(opportunities, name) for name in sorts},
+        "filters": {name: filter_mode(adapter, name) for name in FILTERS},
+        "sorts": {name: sort_mode(adapter, name) for name in sorts},
         "default_sort": adapter.default_sort,
         "limits": {
             "page": adapter.limits.page,

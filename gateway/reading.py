@@ -241,6 +241,12 @@ class _Pass:
         except Unreadable as error:
             self._unread(leaf, path, slots[error.which], raws[error.which], error)
             return leaf.row.default
+        except Inexact as error:  # whichever of the values it was: all of them are kept
+            for slot, raw in zip(slots, raws, strict=True):
+                if raw is not MISSING:
+                    self._keep(self._where(slot), raw)
+            self._issue(path, self._where(slots[0]), "inexact", error.detail)
+            return error.value
         if value is MISSING:
             if not leaf.row.optional and all(raw is MISSING for raw in raws):
                 self._missing(path, slots[0])
@@ -321,7 +327,7 @@ class _Pass:
                 out.append(reading.gather())
             else:
                 self._keep(pointer, element)
-                self._issue(path, pointer, "wrong_type", f"expected an object, got {kind(element)}")
+                self._issue(path, pointer, "wrong_type", f"expected an object with members, got {kind(element)}")
         return out
 
 

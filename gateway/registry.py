@@ -34,7 +34,7 @@ def load_adapter(name: str) -> type[Adapter]:
     module_name, _, class_name = target.partition(":")
     try:
         adapter = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # whatever a stranger's module does wrong, down to its syntax
         raise UnknownAdapter(f"adapter {name!r} cannot be imported from {target!r}: {error}") from error
     if not (isinstance(adapter, type) and issubclass(adapter, Adapter)):
         raise UnknownAdapter(f"{target!r} is not a subclass of gateway.adapter.Adapter")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,8 +15,8 @@ import pytest
 
 from adapters.getraze import GetRaze
 from adapters.spott import Spott
-from gateway.adapter import Adapter, Call, ListQuery, Page, Rejection, Reply
-from gateway.codecs import Codec, Unreadable, text
+from gateway.adapter import Adapter, Call, Facts, ListQuery, Page, Rejection, Reply, Stage
+from gateway.codecs import Codec, Unreadable, decimal_number, instant, text
 from gateway.fields import Row, Table, absent
 from gateway.strict_json import Json
 from gateway.testing import AdapterContract, load_exchanges
@@ -234,6 +235,166 @@ class NoEncode(_Fields):
     change = staticmethod(_with("description", codec=Codec("text", "a string", text.decode)))
 
 
+class EncodeLosesADigit(_Fields):
+    change = staticmethod(
+        _with(
+            "amount.value",
+            codec=Codec("rounded", "rounded", decimal_number.decode, lambda value: round(Decimal(value), 2)),
+        )
+    )
+
+
+class EncodeByFloat(_Fields):
+    change = staticmethod(
+        _with("amount.value", codec=replace(decimal_number, encode=lambda value: Decimal(repr(float(value)))))
+    )
+
+
+class EncodeTrims(_Fields):
+    change = staticmethod(_with("description", codec=replace(text, encode=lambda value: value.strip())))
+
+
+class RenderDropsALeaf(_Fields):
+    change = staticmethod(
+        _with("description", codec=replace(text, encode=lambda value: None if len(value) > 5 else value))
+    )
+
+
+class ReadsLikeRendered(_Fields):
+    change = staticmethod(
+        _with("source", codec=Codec("folded", "as it is", lambda value: text.decode(value), lambda value: f"{value}!"))
+    )
+
+
+class PatchTouchesANeighbour(GetRaze):
+    def update(self, native_id: str, bodies: Mapping[str, dict[str, Json]]) -> Iterable[Call]:
+        for call in super().update(native_id, bodies):
+            long = call.operation == "update" and len(str(call.body.get("position"))) > 30
+            yield replace(call, body={**call.body, "notes": call.body["position"]}) if long else call
+
+
+class StatusByWish(_Fields):
+    """Says open where nothing is told."""
+
+    @staticmethod
+    def change(row: Row) -> Row:
+        if row.field == "status":
+            return replace(
+                row, codec=Codec("wish", "open", lambda value: value if value in ("won", "lost") else "open")
+            )
+        return row
+
+
+class SourceOfNothing(_Fields):
+    change = staticmethod(
+        _with("status_source", codec=Codec("source", "always native", lambda value: "native", native=False))
+    )
+
+
+class NameBeforeId(Spott):
+    """Lets the stage's name decide where id and name are both in the stage map."""
+
+    def fields(self) -> Table:
+        def turned(row: Row) -> Row:
+            if row.field not in ("status", "status_source") or row.codec is None:
+                return row
+            decode = row.codec.decode
+            return replace(row, codec=replace(row.codec, decode=lambda is_open, id_, name: decode(is_open, name, id_)))
+
+        return _rows(super().fields(), turned)
+
+
+class HostsZone(_Fields):
+    """Reads a time without an offset in the host's zone, and all others well."""
+
+    @staticmethod
+    def change(row: Row) -> Row:
+        def decode(value: Json) -> Json:
+            spelled = instant().decode(value)
+            bare = value[-1] not in "Zz" and not {"+", "-"} & set(value[19:])
+            return _guarded_local(spelled[:19]) if bare else spelled
+
+        return replace(row, codec=Codec("instant", "host", decode, text.encode)) if row.field == "won_at" else row
+
+
+class BorrowedValue(_Fields):
+    """Serves as one field what it has read for another."""
+
+    @staticmethod
+    def change(row: Row) -> Row:
+        if row.field == "company.name":
+            return replace(row, codec=replace(text, decode=_remembered))
+        if row.field == "source":
+            return replace(row, codec=replace(text, decode=lambda value: f"{value} {_BORROWED[-1:]}"))
+        return row
+
+
+_BORROWED: list[Json] = []
+
+
+def _remembered(value: Json) -> Json:
+    _BORROWED.append(value)
+    return text.decode(value)
+
+
+class DeafField(_Fields):
+    change = staticmethod(_with("source", codec=replace(text, decode=lambda value: "other")))
+
+
+class RaisingLearn(GetRaze):
+    def learn(self, call: Call, reply: Reply) -> Facts:
+        return Facts("getraze" if reply.body["data"] else None)
+
+
+class ChangingLearn(GetRaze):
+    def learn(self, call: Call, reply: Reply) -> Facts:
+        if isinstance(reply.body, dict):
+            reply.body.pop("data", None)
+        return self.facts
+
+
+class FickleLearn(GetRaze):
+    count = 0
+
+    def learn(self, call: Call, reply: Reply) -> Facts:
+        type(self).count += 1
+        return Facts("getraze", (Stage(str(self.count)),))
+
+
+class ForgettingLearn(GetRaze):
+    def learn(self, call: Call, reply: Reply) -> Facts:
+        return Facts()
+
+
+class UnknownDialect(GetRaze):
+    def learn(self, call: Call, reply: Reply) -> Facts:
+        return Facts("klingon")
+
+
+class WritingProbe(GetRaze):
+    def probe(self) -> Call | None:
+        return Call("create", "POST", "/opportunities", body={"name": "probe"})
+
+
+class DeafToFacts(GetRaze):
+    @property
+    def dialect(self) -> str | None:
+        return "getraze"
+
+
+class NeverAsks(GetRaze):
+    def probe(self) -> Call | None:
+        return None
+
+
+class OneDialectsGap(GetRaze):
+    """Has a silent gap in its second dialect only."""
+
+    def fields(self) -> Table:
+        table = super().fields()
+        return _rows(table, _with("next_task", note="")) if self.dialect == "getraze-served" else table
+
+
 FAULTS: tuple[tuple[type[Adapter], str], ...] = (
     (SwappedFields, "test_samples_read_as_their_files_say"),
     (MoneyByFloat, "test_every_leaf_of_a_record_is_accounted_for"),
@@ -275,6 +436,29 @@ FAULTS: tuple[tuple[type[Adapter], str], ...] = (
     (Asynchronous, "test_operations_are_plain_functions"),
     (UnprovenDelete, "test_every_operation_has_an_exchange"),
     (NoEncode, "test_what_is_written_can_be_encoded"),
+    (EncodeLosesADigit, "test_money_keeps_every_digit"),
+    (EncodeByFloat, "test_money_keeps_every_digit"),
+    (MoneyByFloat, "test_money_keeps_every_digit"),
+    (EncodeTrims, "test_any_value_that_is_written_is_read_as_written"),
+    (EncodeTrims, "test_what_is_read_and_rendered_reads_the_same"),
+    (RenderDropsALeaf, "test_a_record_that_is_read_can_be_rendered_whole"),
+    (ReadsLikeRendered, "test_a_record_that_is_read_can_be_rendered_whole"),
+    (PatchTouchesANeighbour, "test_a_patch_touches_only_its_own_members"),
+    (StatusByWish, "test_the_status_is_never_a_guess"),
+    (SourceOfNothing, "test_the_status_is_never_a_guess"),
+    (NameBeforeId, "test_the_status_is_never_a_guess"),
+    (HostsZone, "test_made_up_records_read_alike_in_every_zone"),
+    (BorrowedValue, "test_fields_come_from_where_explain_says"),
+    (DeafField, "test_fields_come_from_where_explain_says"),
+    (RaisingLearn, "test_learning_is_a_pure_function"),
+    (ChangingLearn, "test_learning_is_a_pure_function"),
+    (FickleLearn, "test_learning_is_a_pure_function"),
+    (ForgettingLearn, "test_learning_is_a_pure_function"),
+    (UnknownDialect, "test_learning_is_a_pure_function"),
+    (WritingProbe, "test_asking_ahead_is_a_read"),
+    (NeverAsks, "test_asking_ahead_is_a_read"),
+    (DeafToFacts, "test_every_dialect_can_be_spoken"),
+    (OneDialectsGap, "test_every_gap_says_why_it_is_one"),
 )
 
 

@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # i
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from gateway.callers import hash_key
+from gateway.drafts import Draft, Patch, validated
 from gateway.errors import CODES, Problem
 from gateway.http import description, table
 from gateway.http.openapi import EXAMPLES as MODEL_EXAMPLES
@@ -21,7 +22,6 @@ from gateway.http.openapi import codes_of, document
 from gateway.http.routes import Route
 from gateway.http.schemas import MODELS, FilterName, SortName
 from gateway.listing import FILTERS, SORTS
-from gateway.opportunity import Draft, Patch, validated
 from tests.live import EXAMPLES, MERGE_PATCH, Answer, Body, Says, StandIn, ask, port_of, raw_exchange, running_gateway
 
 RAZE = "opp_abc123def456"

@@ -55,6 +55,8 @@ def _outcome(stages: Mapping[str, str], names: Mapping[str, str]) -> tuple[Codec
                 raise Unreadable("wrong_type", "expected a date and time", which=place)
         if all(isinstance(at, str) for at in told[:2]):
             raise Unreadable("invalid", "both won_at and lost_at are set; `stages:` can say what the stage means")
+        if told[3] is not MISSING and not isinstance(told[3], str):
+            raise Unreadable("wrong_type", "without the stage's name nothing tells what it means", which=3)
         return "unknown"
 
     def source(*told: Json) -> Json:
@@ -79,6 +81,8 @@ def _stage_name(names: Mapping[str, str]) -> Codec:
 
 def _is_open(stages: Mapping[str, str], names: Mapping[str, str]) -> Codec:
     def decode(id_: Json, name: Json) -> Json:
+        if id_ is MISSING and name is MISSING:
+            return MISSING
         mapped = _mapped(stages, id_, name if name is not MISSING else names.get(id_) if isinstance(id_, str) else None)
         return None if mapped is None or mapped == "unknown" else mapped == "open"
 

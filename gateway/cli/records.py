@@ -100,7 +100,7 @@ def list_(
 def create(file: IO[bytes], config_path: Path | None, as_json: bool, connection: str | None, strict: bool) -> None:
     """Create an opportunity from the canonical JSON in FILE (- for standard input)."""
     from gateway.cli import output
-    from gateway.opportunity import Draft, validated
+    from gateway.drafts import Draft, validated
 
     body = json_in(file)
 
@@ -122,7 +122,7 @@ def create(file: IO[bytes], config_path: Path | None, as_json: bool, connection:
 def update(id_: str, file: IO[bytes], config_path: Path | None, as_json: bool, strict: bool) -> None:
     """Change an opportunity by the JSON merge patch in FILE (- for standard input)."""
     from gateway.cli import output
-    from gateway.opportunity import Patch, validated
+    from gateway.drafts import Patch, validated
 
     body = json_in(file)
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from gateway.codecs import instant_string
 from gateway.connections import Connection
+from gateway.drafts import Draft, Patch, validated
 from gateway.errors import CODES, FieldError, Problem
 from gateway.http import requests as read
 from gateway.http.app import Context, Reply
 from gateway.listing import FILTERS, SORTS, Lister, Wanted
 from gateway.opportunities import Ask, Opportunities, deadline_in
-from gateway.opportunity import Draft, Patch, validated
 from gateway.presenting import connection_info
 from gateway.statuses import STATUSES
 from gateway.strict_json import Json

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
+from gateway.drafts import Draft, Patch
 from gateway.errors import CODES, Origin, Outcome
-from gateway.opportunity import Draft, Opportunity, Patch
+from gateway.opportunity import Opportunity
 from gateway.reading import Reason
 
 _CLOSED = ConfigDict(extra="forbid")

@@ -25,8 +25,11 @@ from gateway.testing import (
     on_errors,
     on_fields,
     on_junk,
+    on_laws,
+    on_lineage,
     on_reading,
     on_replies,
+    on_statuses,
     on_writing,
     whole_way,
 )
@@ -51,7 +54,9 @@ class AdapterContract:
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse what would leave out a standard test without a written reason. Raises `TypeError`."""
         super().__init_subclass__(**options)
-        if _marks(cls) & {"skip", "skipif", "xfail"} or getattr(cls, "__test__", True) is False:
+        if {mark.name for mark in _mark_list(cls)} & {"skip", "skipif", "xfail"} or getattr(
+            cls, "__test__", True
+        ) is False:
             raise TypeError(
                 f"{cls.__name__}: the contract is excused test by test, with xfail(reason=...), not as a whole"
             )
@@ -146,11 +151,16 @@ class AdapterContract:
         self.hold(on_junk.junk_is_served_and_named)
 
     def test_deep_junk_never_raises(self) -> None:
-        pytest.importorskip("hypothesis")
-        self.hold(on_junk.deep_junk_never_raises)
+        self._law(on_junk.deep_junk_never_raises)
 
     def test_times_do_not_depend_on_the_hosts_zone(self) -> None:
         self.hold(on_reading.time_is_not_the_hosts)
+
+    def test_fields_come_from_where_explain_says(self) -> None:
+        self.hold(on_lineage.fields_come_from_where_explain_says)
+
+    def test_the_status_is_never_a_guess(self) -> None:
+        self.hold(on_statuses.the_status_is_one_of_five_and_never_a_guess)
 
     # --- writing
 
@@ -174,6 +184,30 @@ class AdapterContract:
 
     def test_what_is_read_can_be_written_back(self) -> None:
         self.hold(on_writing.what_is_read_can_be_written)
+
+    # --- laws, with records made up from the table
+
+    def test_what_is_read_and_rendered_reads_the_same(self) -> None:
+        self._law(on_laws.what_is_read_and_rendered_reads_the_same)
+
+    def test_a_record_that_is_read_can_be_rendered_whole(self) -> None:
+        self._law(on_laws.what_is_read_can_be_rendered_whole)
+
+    def test_any_value_that_is_written_is_read_as_written(self) -> None:
+        self._law(on_laws.what_is_written_and_read_is_what_was_written)
+
+    def test_a_patch_touches_only_its_own_members(self) -> None:
+        self._law(on_laws.a_patch_touches_only_its_own_members)
+
+    def test_money_keeps_every_digit(self) -> None:
+        self._law(on_laws.money_keeps_every_digit)
+
+    def test_made_up_records_read_alike_in_every_zone(self) -> None:
+        self._law(on_laws.made_up_records_read_alike_in_every_zone)
+
+    def _law(self, check: Callable[[Kit], Faults]) -> None:
+        pytest.importorskip("hypothesis")
+        self.hold(check)
 
     # --- conversation
 
@@ -200,6 +234,15 @@ class AdapterContract:
 
     def test_no_reply_makes_the_adapter_fail(self) -> None:
         self.hold(on_replies.replies_never_make_it_fail)
+
+    def test_learning_is_a_pure_function(self) -> None:
+        self.hold(on_replies.learning_is_a_pure_function)
+
+    def test_asking_ahead_is_a_read(self) -> None:
+        self.hold(on_replies.asking_ahead_is_a_read)
+
+    def test_every_dialect_can_be_spoken(self) -> None:
+        self.hold(on_replies.every_dialect_can_be_spoken)
 
     def test_undeclared_operations_are_refused(self) -> None:
         self.hold(on_conversation.undeclared_operations_are_refused)
@@ -252,12 +295,5 @@ class AdapterContract:
 
 def _mark_list(target: object) -> list[pytest.Mark]:
     marks: Any = getattr(target, "pytestmark", [])
-    return [mark.mark if isinstance(mark, pytest.MarkDecorator) else mark for mark in _listed(marks)]
-
-
-def _listed(marks: Any) -> list[Any]:
-    return list(marks) if isinstance(marks, list | tuple) else [marks]
-
-
-def _marks(target: object) -> set[str]:
-    return {mark.name for mark in _mark_list(target)}
+    listed = marks if isinstance(marks, list | tuple) else [marks]
+    return [mark.mark if isinstance(mark, pytest.MarkDecorator) else mark for mark in listed]

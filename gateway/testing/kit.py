@@ -1,14 +1,14 @@
 """What every check of the contract kit works on: the adapter as a connection would build it, and its samples."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from typing import Any
 
 from gateway.adapter import Adapter, Call, Facts, ListQuery, Reply
+from gateway.drafts import Draft, Patch, validated
 from gateway.ids import is_native
 from gateway.opportunities import Read
-from gateway.opportunity import Draft, Patch, validated
 from gateway.strict_json import Json
 from gateway.testing.exchanges import Exchange, Step, load_exchanges
 from gateway.testing.mutations import at, nodes
@@ -32,28 +32,50 @@ class Sample:
 
 
 class Kit:
-    """One adapter under test, with one set of settings."""
+    """One adapter under test, with one set of settings; with a `dialect`, as a connection that has learned to speak it."""
 
     def __init__(
-        self, adapter: type[Adapter], settings: Mapping[str, Any], stages: Mapping[str, str], key: str
+        self,
+        adapter: type[Adapter],
+        settings: Mapping[str, Any],
+        stages: Mapping[str, str],
+        key: str,
+        dialect: str | None = None,
     ) -> None:
         self.adapter_class = adapter
         self.settings = dict(settings)
         self.stages = dict(stages)
         self.key = key
+        self.dialect = dialect
 
     def build(self, settings: Mapping[str, Any] | None = None, stages: Mapping[str, str] | None = None) -> Adapter:
         """The adapter as a connection would have it; with the kit's own settings unless others are given."""
         model = self.adapter_class.Settings.model_validate(dict(self.settings if settings is None else settings))
-        built = self.adapter_class(model, self.stages if stages is None else stages)
-        if built.dialect is not None:
-            return built
-        # A connection that has yet to learn its dialect is tested as it is after its first answer.
-        facts = Facts(dialect=built.dialect_names()[0])
-        return self.adapter_class(model, self.stages if stages is None else stages, facts)
+        mapped = self.stages if stages is None else stages
+        built = self.adapter_class(model, mapped)
+        learned = self.dialect if settings is None else None
+        if learned is None and built.dialect is None:  # it is tested as it is after its first answer
+            learned = built.dialect_names()[0]
+        return built if learned is None else self.adapter_class(model, mapped, Facts(dialect=learned))
+
+    def dialects(self) -> "list[Kit]":
+        """This kit for each dialect that the adapter can learn to speak, or itself where there is no choice."""
+        names = self.adapter_class.dialect_names()
+        model = self.adapter_class.Settings.model_validate(self.settings)
+        settled = bool(self.settings) and self.adapter_class(model, self.stages).dialect is not None
+        if self.dialect is not None or len(names) < 2 or settled:
+            return [self]
+        if "_dialects" not in self.__dict__:  # kept: each reads its samples once
+            self.__dict__["_dialects"] = [
+                Kit(self.adapter_class, self.settings, self.stages, self.key, name) for name in names
+            ]
+        kits: list[Kit] = self.__dict__["_dialects"]
+        return kits
 
     def built_for(self, exchange: Exchange) -> Adapter:
         """The adapter with the settings that an exchange asks for."""
+        if self.dialect is not None and exchange.settings is None:
+            return self.build({}, exchange.stages)
         return self.build(exchange.settings, exchange.stages)
 
     @cached_property
@@ -63,8 +85,11 @@ class Kit:
 
     @cached_property
     def exchanges(self) -> tuple[Exchange, ...]:
-        """All exchanges beside the adapter."""
-        return load_exchanges(self.adapter_class)
+        """All exchanges beside the adapter; with a dialect, those that are in it."""
+        found = load_exchanges(self.adapter_class)
+        if self.dialect is None:
+            return found
+        return tuple(exchange for exchange in found if self.built_for(exchange).dialect == self.dialect)
 
     def of(self, *operations: str) -> list[Exchange]:
         """The exchanges of some operations."""
@@ -78,8 +103,12 @@ class Kit:
 
     @cached_property
     def samples(self) -> list[Sample]:
-        """Every record in the success replies of the exchanges, those of lists included."""
-        return [sample for exchange in self.exchanges for sample in self.samples_of(self.built_for(exchange), exchange)]
+        """Every record in the success replies of this dialect's exchanges, those of lists included."""
+        built = [(exchange, self.built_for(exchange)) for exchange in self.exchanges]
+        return [
+            sample for exchange, adapter in built if adapter.dialect == self.adapter.dialect
+            for sample in self.samples_of(adapter, exchange)
+        ]  # fmt: skip
 
     def samples_of(self, adapter: Adapter, exchange: Exchange) -> Iterator[Sample]:
         """The records of one exchange, as `adapter` takes them out of the replies."""
@@ -100,9 +129,11 @@ class Kit:
         """Every sample with each adapter that has to read it: of the exchange's settings, and of the kit's own."""
         for sample in self.samples:
             special = sample.exchange.settings is not None or sample.exchange.stages is not None
-            yield self.adapter, sample
+            built = self.built_for(sample.exchange) if special else self.adapter
+            if built.dialect == self.adapter.dialect:  # another dialect's records are no concern of this one
+                yield self.adapter, sample
             if special:
-                yield self.built_for(sample.exchange), sample
+                yield built, sample
 
     def replay(self, exchange: Exchange | None = None, adapter: Adapter | None = None) -> Replay:
         """A connection that answers as the exchange shows, or every write with 500 and every read as any exchange shows."""
@@ -123,6 +154,19 @@ class Kit:
             if is_native(found):
                 return str(found)
         return "1"
+
+
+def in_each_dialect(check: Callable[[Kit], Faults]) -> Callable[[Kit], Faults]:
+    """The check, run for every dialect of an adapter that has several; its faults then say which."""
+
+    @wraps(check)
+    def run(kit: Kit) -> Faults:
+        kits = kit.dialects()
+        for one in kits:
+            for fault in check(one):
+                yield f"{one.dialect}: {fault}" if len(kits) > 1 else fault
+
+    return run
 
 
 def query_of(adapter: Adapter, exchange: Exchange) -> ListQuery:

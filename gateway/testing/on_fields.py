@@ -5,9 +5,10 @@ from collections import defaultdict
 from gateway.codecs import MISSING
 from gateway.fields import Nothing, Row
 from gateway.shape import leaf_paths
-from gateway.testing.kit import Faults, Kit
+from gateway.testing.kit import Faults, Kit, in_each_dialect
 
 
+@in_each_dialect
 def every_field_has_a_row(kit: Kit) -> Faults:
     """Each canonical leaf is in the table, or lies in something that the provider does not have."""
     told = [path for path, _ in kit.adapter.table.leaves()]
@@ -16,6 +17,7 @@ def every_field_has_a_row(kit: Kit) -> Faults:
             yield f"{path}: the table has no row for it; write absent({path!r}, why) if the provider has no such thing"
 
 
+@in_each_dialect
 def every_gap_has_a_note(kit: Kit) -> Faults:
     """A field that reads as null in every record says why."""
     for path, row in kit.adapter.table.leaves():
@@ -23,6 +25,7 @@ def every_gap_has_a_note(kit: Kit) -> Faults:
             yield f"{path}: its row has no note; a gap says in a sentence why it is one"
 
 
+@in_each_dialect
 def every_place_is_written_once(kit: Kit) -> Faults:
     """In one call no two rows write to one place, nor one inside another's."""
     places: dict[str, dict[str, str]] = defaultdict(dict)
@@ -34,6 +37,7 @@ def every_place_is_written_once(kit: Kit) -> Faults:
             places[call][pointer] = path
 
 
+@in_each_dialect
 def calls_and_rows_agree(kit: Kit) -> Faults:
     """Each call that `writes` declares carries a field, and each call that a row names is declared."""
     adapter = kit.adapter
@@ -51,6 +55,7 @@ def calls_and_rows_agree(kit: Kit) -> Faults:
         yield "name: create is declared, but no row writes the name, which every draft has"
 
 
+@in_each_dialect
 def every_written_row_can_encode(kit: Kit) -> Faults:
     """What is written has a codec that goes both ways, and is read from somewhere, so that a write can be checked."""
     for path, row in kit.adapter.table.leaves():
@@ -60,6 +65,7 @@ def every_written_row_can_encode(kit: Kit) -> Faults:
             yield f"{path}: it is written but read from nowhere, so that nobody can tell whether it took"
 
 
+@in_each_dialect
 def defaults_are_of_use(kit: Kit) -> Faults:
     """`status` is always served, and rows follow or mirror fields that exist."""
     table = kit.adapter.table

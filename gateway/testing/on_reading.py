@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 
 from pydantic import TypeAdapter, ValidationError
@@ -16,7 +16,7 @@ from gateway.pointer import leaves, tokens
 from gateway.reading import Reading
 from gateway.strict_json import Json, dumps
 from gateway.testing.exchanges import Exchange, Step
-from gateway.testing.kit import Faults, Kit, Sample, holds, query_of
+from gateway.testing.kit import Faults, Kit, Sample, holds, in_each_dialect, query_of
 from gateway.testing.mutations import MARKER, nodes, removed, replaced, told_apart, within, without_offset
 from gateway.testing.replay import exact
 
@@ -96,6 +96,7 @@ def _issues(where: str, wanted: tuple[Mapping[str, Json], ...], found: list[dict
         yield f"{where}: reading names an issue that the file does not: {exact(one)}"
 
 
+@in_each_dialect
 def readings_fit_the_schema(kit: Kit) -> Faults:
     """Every answer has canonical types: money and probability as decimal text, instants in UTC, known words."""
     for adapter, sample in kit.readings():
@@ -111,6 +112,7 @@ def misfits(where: str, opportunity: dict[str, Json]) -> Faults:
             yield f"{where}: {path} is served as {one['input']!r}: {one['msg']}"
 
 
+@in_each_dialect
 def records_are_taken_whole(kit: Kit) -> Faults:
     """`record` and `page` hand on a part of the reply as it is: what they left out would be lost."""
     for sample in kit.samples:
@@ -119,6 +121,7 @@ def records_are_taken_whole(kit: Kit) -> Faults:
             yield f"{sample}: the record that the adapter hands on is not in the reply as such; leave changes to codecs"
 
 
+@in_each_dialect
 def every_leaf_is_accounted_for(kit: Kit) -> Faults:
     """Whatever a leaf holds can be told from the reading: in a canonical field, or in `extensions`, or as an issue.
 
@@ -168,6 +171,7 @@ def fingerprint(reading: Reading) -> str:
     return exact([reading.values, reading.extensions, issues, sorted(map(list, reading.missing))])
 
 
+@in_each_dialect
 def reading_changes_nothing(kit: Kit) -> Faults:
     """Neither `record`, `page` nor the table changes the reply that it is given, and each says the same twice."""
     for exchange, step in kit.steps():
@@ -183,6 +187,7 @@ def reading_changes_nothing(kit: Kit) -> Faults:
             yield f"{exchange.file}: the same reply reads differently the second time"
 
 
+@in_each_dialect
 def missing_members_are_told(kit: Kit) -> Faults:
     """What a whole record lacks is named as missing, unless its row is `optional`."""
     for adapter, sample in kit.readings():
@@ -222,42 +227,50 @@ def _required(node: Node, record: Json, base: str = "", field: str = "") -> Iter
             elif _stands(record, items.pointer):
                 if not items.optional:
                     yield field, base, (base + items.pointer,)
-                found = _value(record, items.pointer)
+                found = value_at(record, items.pointer)
                 for index, one in enumerate(found if isinstance(found, list) else ()):
                     yield from _required(element, one, f"{base}{items.pointer}/{index}", f"{field}[]")
 
 
-def _value(record: Json, pointer: str) -> Json:
+def value_at(record: Json, pointer: str) -> Json:
+    """The value of a member, objects only on the way; MISSING where there is none."""
     for token in tokens(pointer):
         record = record.get(token, MISSING) if isinstance(record, dict) else MISSING
     return record
 
 
 def _stands(record: Json, pointer: str) -> bool:
-    return _value(record, pointer) is not MISSING
+    return value_at(record, pointer) is not MISSING
 
 
+@in_each_dialect
 def time_is_not_the_hosts(kit: Kit) -> Faults:
     """A record reads the same in whatever time zone the gateway runs, times without an offset included."""
-    if not hasattr(time, "tzset"):  # Windows has no such switch
-        return
     records = [
         (adapter, sample, record) for adapter, sample in kit.readings()
         for record in (sample.record, without_offset(sample.record))
     ]  # fmt: skip
+    found = in_zones(lambda: [fingerprint(adapter.table.read(record)) for adapter, _, record in records])
+    for (_, sample, _), *prints in zip(records, *found, strict=True):
+        if len(set(prints)) > 1:
+            yield f"{sample}: it reads differently in another time zone of the host; declare `zone` and use it"
+
+
+def in_zones(work: Callable[[], list[str]]) -> list[list[str]]:
+    """What `work` comes to in each of three time zones of the host; the process' own zone is put back."""
+    if not hasattr(time, "tzset"):  # Windows has no such switch
+        return [work()]
     before = os.environ.get("TZ")
     found: list[list[str]] = []
     try:
         for zone in _ZONES:
             os.environ["TZ"] = zone
             time.tzset()
-            found.append([fingerprint(adapter.table.read(record)) for adapter, _, record in records])
+            found.append(work())
     finally:
         if before is None:
             del os.environ["TZ"]
         else:
             os.environ["TZ"] = before
         time.tzset()
-    for (_, sample, _), *prints in zip(records, *found, strict=True):
-        if len(set(prints)) > 1:
-            yield f"{sample}: it reads differently in another time zone of the host; declare `zone` and use it"
+    return found

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 
-from gateway.adapter import Adapter, BudgetLeft, ListQuery, Page, Rejection, Reply, Stage
+from gateway.adapter import Adapter, BudgetLeft, Call, Facts, ListQuery, Page, Rejection, Reply, Stage
 from gateway.errors import CODES
 from gateway.strict_json import Json
-from gateway.testing.kit import Faults, Kit
+from gateway.target import RefusedCall, target_of
+from gateway.testing.kit import Faults, Kit, in_each_dialect
 from gateway.testing.mutations import HTML, JUNK, nodes, removed, replaced
-from gateway.testing.replay import exact
+from gateway.testing.replay import exact, spelled
 
 
 def replies_of(kit: Kit) -> Iterator[tuple[str, Json]]:
@@ -122,3 +123,70 @@ def _headers(kit: Kit) -> Iterator[Mapping[str, str]]:
         yield dict.fromkeys(names, value)
         for name in known:
             yield {**known, name: value}
+
+
+@in_each_dialect
+def learning_is_a_pure_function(kit: Kit) -> Faults:
+    """`learn` never raises, changes nothing, and makes equal facts of equal replies; what it knows it does not unlearn."""
+    calls = [
+        *(step.call for _, step in kit.steps()),
+        Call("list", "GET", "/kit"),
+        Call("update", "PATCH", "/kit", body={}),
+    ]
+    bodies = [*(step.reply.body for _, step in kit.steps()), *JUNK, *({"data": junk} for junk in JUNK)]
+    bodies += [replaced(body, pointer, junk) for body in bodies[:6] for pointer in nodes(body) for junk in JUNK[::3]]
+    for place, body in enumerate(bodies):
+        call, reply = calls[place % len(calls)], Reply(200, {}, body)
+        before, facts = exact(body), repr(kit.adapter.facts)
+        try:
+            learned, again = kit.adapter.learn(call, reply), kit.adapter.learn(call, reply)
+        except Exception as error:
+            yield f"learn raises {type(error).__name__}: {error} for the reply {before[:120]}"
+            continue
+        if not isinstance(learned, Facts):
+            yield f"learn gives {type(learned).__name__}, not Facts, for the reply {before[:120]}"
+            continue
+        if exact(body) != before or repr(kit.adapter.facts) != facts:
+            yield f"learn changes what it is given: the reply {before[:120]}"
+        if learned != again:
+            yield f"learn makes other facts of the same reply the second time: {before[:120]}"
+        if learned.dialect not in (None, *kit.adapter_class.dialect_names()):
+            yield f"learn tells the dialect {learned.dialect!r}, which is none of `dialect_names()`"
+        if len({stage.id for stage in learned.stages}) < len(learned.stages):
+            yield f"learn keeps a stage twice, of the reply {before[:120]}"
+        if kit.adapter.facts.dialect is not None and learned.dialect is None:
+            yield f"learn forgets the dialect over the reply {before[:120]}"
+
+
+def asking_ahead_is_a_read(kit: Kit) -> Faults:
+    """`probe` asks without changing anything, asks alike each time, and asks no more once the dialect is known."""
+    model = kit.adapter_class.Settings.model_validate(kit.settings)
+    bare = kit.adapter_class(model, kit.stages)
+    call, again = bare.probe(), bare.probe()
+    if (call is None) != (again is None) or (
+        call is not None and again is not None and spelled(call) != spelled(again)
+    ):
+        yield "probe makes another call each time"
+    if call is not None:
+        if not call.is_read:
+            yield f"probe makes {spelled(call)}: what is asked ahead must change nothing"
+        try:
+            target_of("", call)
+        except RefusedCall as error:
+            yield f"probe makes {spelled(call)}, which cannot be sent: {error}"
+    elif bare.dialect is None:
+        yield "the dialect is not known and `probe` asks nothing: it would never be"
+
+
+def every_dialect_can_be_spoken(kit: Kit) -> Faults:
+    """An adapter built for one of `dialect_names()` speaks it, and none is named twice."""
+    names = kit.adapter_class.dialect_names()
+    if len(set(names)) < len(names) or not names:
+        yield f"`dialects` are {names}: each once, and one at least"
+    for name in names:
+        spoken = kit.adapter_class.of_dialect(name).dialect
+        if spoken != name:
+            yield f"{name}: an adapter of this dialect says that it speaks {spoken!r}; `dialect` has to follow the facts"
+        learned = kit.adapter_class(kit.adapter_class.Settings(), {}, Facts(dialect=name))
+        if learned.probe() is not None and len(learned.facts.stages) == 0 and learned.dialect is None:
+            yield f"{name}: once it is learned the dialect is still not known"

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 from gateway.adapter import Adapter, Call
 from gateway.codecs import Inexact, Unreadable
+from gateway.drafts import Draft, Patch, validated
 from gateway.errors import Problem
 from gateway.fields import Row
 from gateway.ledger import leaves_of
 from gateway.opportunities import Opportunities
-from gateway.opportunity import Draft, Patch, validated
 from gateway.pointer import leaves, tokens
 from gateway.rendering import render
 from gateway.strict_json import Json

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 
 from gateway.adapter import Adapter, Call, Reply
 from gateway.connections import Connection
+from gateway.drift import Drift
 from gateway.opportunities import Ask, Opportunities
 from gateway.strict_json import Json, dumps
 from gateway.testing.exchanges import Exchange, Step
@@ -35,6 +36,7 @@ class Replay:
         self.adapter = adapter
         self.secret = key
         self.cursor_key = b"cursors of the contract kit"
+        self.drift = Drift(NAME)
         self.calls: list[Call] = []
         self._answer = answer
 

@@ -1,0 +1,301 @@
+"""The lens laws, with records made up from the table: reading, rendering and writing undo each other.
+
+What is read and rendered back changes nothing that the canonical form holds; what is written and read is what was
+written; a patch touches what it names. Instants may come back coarser, which the ledger of a write tells as `coerced`.
+"""
+
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+
+from gateway.adapter import Adapter
+from gateway.codecs import MISSING, Inexact, Unencodable, Unreadable
+from gateway.fields import Row, Table
+from gateway.ledger import compare, leaves_of, lookup
+from gateway.pointer import leaves, put
+from gateway.rendering import render
+from gateway.strict_json import Json, dumps, loads
+from gateway.testing.kit import Faults, Kit, in_each_dialect
+from gateway.testing.mutations import replaced, within
+from gateway.testing.on_reading import fingerprint, in_zones
+from gateway.testing.replay import exact
+from gateway.writing import plan
+
+_RECORDS = 60
+_VALUES = 15
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d")
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z\Z")
+
+
+def _plain(path: str) -> str:
+    """A canonical path without its indices."""
+    return re.sub(r"\[\d+\]", "[]", path)
+
+
+def _top(path: str) -> str:
+    return path.split(".")[0].split("[")[0]
+
+
+def _sample_records(kit: Kit) -> list[dict[str, Json]]:
+    return [sample.record for sample in kit.samples]
+
+
+def _writes_back(row: Row) -> bool:
+    return bool(row.pointers) and not row.joint and row.codec is not None and row.codec.encode is not None
+
+
+def _rendered(table: Table) -> tuple[set[str], set[str]]:
+    """(canonical paths that rendering carries, the places that it fills)."""
+    rows = list(table.leaves())
+    places = {row.pointers[0] for _, row in rows if _writes_back(row)}
+    paths = {path for path, row in rows if _writes_back(row) or all(pointer in places for pointer in row.pointers)}
+    return paths, places
+
+
+def _same(value: Json, again: Json) -> bool:
+    """Whether a value came back: exactly, or an instant to the second."""
+    if exact(value) == exact(again):
+        return True
+    instants = all(isinstance(one, str) and _INSTANT.match(one) for one in (value, again))
+    entry = compare("at", value, {"at": again}, "")
+    return instants and (entry is None or entry.reason == "coerced")
+
+
+def _shown(value: Json) -> str:
+    return "nothing" if value is MISSING else exact(value)[:80]
+
+
+@in_each_dialect
+def what_is_read_and_rendered_reads_the_same(kit: Kit) -> Faults:
+    """A record of any kind, read, rendered and read again, says the same: null as null, missing as missing."""
+    from gateway.testing.generated import Records, each
+
+    table = kit.adapter.table
+    paths, _ = _rendered(table)
+
+    def check(record: dict[str, Json]) -> Iterator[str]:
+        reading = table.read(record)
+        again = table.read(render(table, reading.values)).values
+        unread = {_top(issue.field) for issue in reading.issues}
+        for path in dict.fromkeys(path for values in (reading.values, again) for path, _ in leaves_of(values)):
+            told, found = lookup(reading.values, path), lookup(again, path)
+            if any(isinstance(one, dict) or (isinstance(one, list) and one) for one in (told, found)):
+                continue  # null for the whole and null for each part; the parts are compared
+            plain = _plain(path)
+            own = table.row_for(plain)
+            if not any(one == plain or one.startswith((f"{plain}.", f"{plain}[]")) for one in paths):
+                continue  # no row carries it
+            if own is not None and not _writes_back(own) and _top(path) in unread:
+                continue  # worked out from parts, one of which could not be read
+            if told is not found and (MISSING in (told, found) or not _same(told, found)):
+                yield f"{path} reads {_shown(told)}, rendered and read again {_shown(found)}"
+
+    yield from each(Records(table, _sample_records(kit)).strategy(), _RECORDS, check)
+
+
+@in_each_dialect
+def what_is_read_can_be_rendered_whole(kit: Kit) -> Faults:
+    """A record as the table spells it, read and rendered, is that record: no leaf is dropped, changed or added."""
+    from gateway.testing.generated import Records, each
+
+    table = kit.adapter.table
+    _, places = _rendered(table)
+
+    def check(record: dict[str, Json]) -> Iterator[str]:
+        rendered = dict(_told(render(table, table.read(record).values)))
+        before = dict(_told(record))
+        for pointer, value in before.items():
+            known = _starred(pointer)
+            if not any(within(known, place) for place in places):
+                continue
+            if pointer not in rendered:
+                yield f"{pointer} is {_shown(value)}; it is read, but rendering drops it"
+            elif not _same(value, rendered[pointer]):
+                yield f"{pointer} is {_shown(value)}; read and rendered it is {_shown(rendered[pointer])}"
+        for pointer in rendered.keys() - before.keys():
+            if rendered[pointer] != [] and _starred(pointer) not in table.beside:
+                yield f"{pointer} is made up in rendering: the record that was read has no such member"
+
+    yield from each(Records(table, _sample_records(kit), plain=True).strategy(), _RECORDS, check)
+
+
+def _told(record: Json) -> Iterator[tuple[str, Json]]:
+    return ((pointer, value) for pointer, value in leaves(record) if value is not None and value not in ([], {}))
+
+
+def _starred(pointer: str) -> str:
+    return re.sub(r"/\d+(?=/|\Z)", "/*", pointer)
+
+
+def _written(kit: Kit, operation: str) -> Iterator[tuple[str, Row, str]]:
+    """(path, row, the call) of every leaf that an operation can write by itself, lists of several records excepted."""
+    adapter = kit.adapter
+    if operation not in adapter.operations():
+        return
+    for path, row in adapter.table.leaves():
+        call = next((call for call in adapter.writes[operation] if call in row.write), None)
+        if call is not None and not (row.follows or row.mirrors) and "/*" not in row.write[call] and not row.joint:
+            yield path, row, call
+
+
+def _canonical(row: Row, value: Json) -> Json:
+    """A provider's value as a caller would write it; MISSING for one that cannot be read."""
+    try:
+        return row.codec.decode(value) if row.codec is not None else MISSING
+    except Inexact as error:
+        return error.value
+    except Unreadable:
+        return MISSING
+
+
+@in_each_dialect
+def what_is_written_and_read_is_what_was_written(kit: Kit) -> Faults:
+    """Each writable field, with values of every kind: what goes out for it, stored in its place, reads as it was sent."""
+    from gateway.testing.generated import NAUGHTY, each, values_of
+
+    table, adapter = kit.adapter.table, kit.adapter
+    for operation in ("create", "update"):
+        for path, row, call in _written(kit, operation):
+
+            def check(value: Json, path: str = path, row: Row = row, call: str = call) -> Iterator[str]:
+                wanted = _canonical(row, value)
+                if wanted is MISSING or wanted is None:
+                    return
+                planned = plan(table, _nested(path, wanted), adapter.writes[operation], adapter.title)  # noqa: B023
+                if planned.refused:
+                    return  # by name, which `plan` has said
+                sent = dict(leaves(planned.bodies.get(call, {})))
+                stored: dict[str, Json] = {}
+                put(stored, row.pointers[0], _at(planned.bodies.get(call, {}), row.write[call]))
+                found = dict(leaves_of(table.read(stored).values))
+                told = next((now for one, now in found.items() if _plain(one) == path), MISSING)
+                if not _same(wanted, told):
+                    yield f"{path}: {_shown(wanted)} is written as {_shown(sent)}, which reads {_shown(told)}"
+
+            yield from each(values_of(row, _seen(kit, row), plain=False), _VALUES, check, NAUGHTY)
+
+
+def _seen(kit: Kit, row: Row) -> list[Json]:
+    found = [_at(record, row.pointers[0]) for record in _sample_records(kit)]
+    return [value for value in found if value is not MISSING]
+
+
+def _at(record: Json, pointer: str) -> Json:
+    for token in pointer.split("/")[1:]:
+        if isinstance(record, list):
+            record = record[int(token)]
+        elif isinstance(record, dict) and token in record:
+            record = record[token]
+        else:
+            return MISSING
+    return record
+
+
+def _nested(path: str, value: Json) -> dict[str, Json]:
+    for name in reversed(path.split(".")):
+        value = {name.removesuffix("[]"): [value] if name.endswith("[]") else value}
+    assert isinstance(value, dict)
+    return value
+
+
+@in_each_dialect
+def a_patch_touches_only_its_own_members(kit: Kit) -> Faults:
+    """A patch of one field, with values of every kind and with null, sends no member that another row writes."""
+    from gateway.testing.generated import NAUGHTY, each, values_of
+
+    adapter = kit.adapter
+    places = {place for _, row in adapter.table.leaves() for place in row.write.values()}
+    for path, row, call in _written(kit, "update"):
+
+        def check(value: Json, path: str = path, row: Row = row, call: str = call) -> Iterator[str]:
+            wanted = None if value is None else _canonical(row, value)
+            if wanted is MISSING:
+                return
+            planned = plan(adapter.table, _nested(path, wanted), adapter.writes["update"], adapter.title)
+            own = row.write[call]
+            for body in planned.bodies.values():
+                for pointer, _ in leaves(body):
+                    if not within(pointer, own):
+                        yield f"{path}: for {_shown(wanted)} the plan has {pointer} too, beside {own}"
+            for made in adapter.update(kit.native_id, planned.bodies) if planned.bodies else ():
+                for pointer, sent in leaves(made.body):
+                    others = [place for place in places if within(pointer, place) and not within(pointer, own)]
+                    if others and not (made.operation == call and within(own, pointer)):
+                        yield f"{path}: a patch of it alone, to {_shown(wanted)}, also sends {others[0]} as {_shown(sent)}"
+
+        from hypothesis import strategies as st
+
+        yield from each(st.none() | values_of(row, _seen(kit, row), plain=False), _VALUES, check, NAUGHTY)
+
+
+@in_each_dialect
+def money_keeps_every_digit(kit: Kit) -> Faults:
+    """A thousand decimals, read where the provider keeps money and written by the row's codec, lose no digit."""
+    from gateway.testing.generated import money
+
+    adapter = kit.adapter
+    row = adapter.table.row_for("amount.value")
+    if row is None or row.codec is None:
+        return
+    decimals = money()
+    for spelled in decimals:
+        if row.codec.encode is not None and not row.joint:
+            try:
+                wire = loads(dumps(row.codec.encode(spelled)))
+            except Unencodable:
+                continue  # refused by name, not rounded
+            again = _canonical(row, wire)
+            if not _exact_money(spelled, again, wire):
+                yield f"amount.value: {spelled} is written as {_shown(wire)}, which reads {_shown(again)}"
+                return
+    yield from _money_read(adapter, _sample_records(kit), decimals)
+
+
+def _money_read(adapter: Adapter, records: list[dict[str, Json]], decimals: list[str]) -> Faults:
+    for record in records:
+        amount = adapter.table.read(record).values.get("amount") or {}
+        for pointer, value in leaves(record):
+            number = isinstance(value, int | Decimal | str) and not isinstance(value, bool)
+            if not number or amount.get("value") is None or str(value) != amount["value"]:
+                continue
+            for spelled in decimals:
+                wire = loads((f'"{spelled}"' if isinstance(value, str) else spelled).encode())
+                again = adapter.table.read(replaced(record, pointer, wire)).values.get("amount") or {}
+                if not _exact_money(spelled, again.get("value", MISSING), wire):
+                    yield f"amount.value: {pointer} = {_shown(wire)} reads {_shown(again.get('value', MISSING))}"
+                    return
+            return
+
+
+def _exact_money(spelled: str, again: Json, wire: Json) -> bool:
+    """The same number; and the same digits where the provider's value shows them."""
+    if not isinstance(again, str):
+        return False
+    return again == spelled if str(wire) == spelled else Decimal(again) == Decimal(spelled)
+
+
+@in_each_dialect
+def made_up_records_read_alike_in_every_zone(kit: Kit) -> Faults:
+    """Records with times in every spelling, those without an offset included, read the same wherever the gateway runs."""
+    from gateway.testing.generated import Records, each
+
+    table = kit.adapter.table
+    records: list[dict[str, Json]] = []
+
+    def keep(record: dict[str, Json]) -> Iterator[str]:
+        records.append(record)
+        yield from ()
+
+    yield from each(Records(table, _sample_records(kit)).strategy(), _RECORDS, keep)
+    # Chance may leave out what matters here, so each time of each sample is also told without its offset.
+    records += [
+        replaced(record, pointer, "2024-07-01 12:00:00")
+        for record in _sample_records(kit)
+        for pointer, value in leaves(record)
+        if isinstance(value, str) and _TIME.match(value)
+    ]
+    found = in_zones(lambda: [fingerprint(table.read(record)) for record in records])
+    for record, *prints in zip(records, *found, strict=True):
+        if len(set(prints)) > 1:
+            yield f"a record reads differently in another time zone of the host: {_shown(record)}"
+            return
