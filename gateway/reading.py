@@ -321,13 +321,15 @@ class _Pass:
         inner = self.level.inner[id(node)]
         for index, element in enumerate(raw):
             pointer = f"{where}/{index}"
-            if type(element) is dict and element:
+            if type(element) is dict:
+                if not element:  # it holds nothing, and stands for its place all the same
+                    self._keep(pointer, element)
                 reading = _Pass(inner, self.out, pointer, f"{self.path}{path}[{len(out)}].")
                 reading.scatter(element)
                 out.append(reading.gather())
             else:
                 self._keep(pointer, element)
-                self._issue(path, pointer, "wrong_type", f"expected an object with members, got {kind(element)}")
+                self._issue(path, pointer, "wrong_type", f"expected an object, got {kind(element)}")
         return out
 
 

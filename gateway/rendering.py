@@ -33,7 +33,7 @@ def _render(node: Node, value: Json, record: dict[str, Json]) -> None:
     match node:
         case Leaf(row):
             # Of several fields in one place the first one fills it; what differs shows when the result is read.
-            writes = row.pointers and not row.joint and row.codec is not None and row.codec.encode is not None
+            writes = row.pointers and row.codec is not None and row.codec.encode is not None
             if writes and _at(record, row.pointers[0]) is None:
                 try:
                     put(record, row.pointers[0], None if value is None else row.codec.encode(value))  # type: ignore[union-attr,misc]  # as just asked

@@ -76,7 +76,7 @@ def _stage_name(names: Mapping[str, str]) -> Codec:
             return text.decode(name) if name is not None else None
         return names.get(id_, MISSING) if isinstance(id_, str) else None if id_ is None else MISSING
 
-    return Codec("stage_name", "the stage's name where the answer tells it, or as other answers told it", decode)
+    return Codec("stage_name", "the stage's name where the answer tells it, or as others told it", decode, text.encode)
 
 
 def _is_open(stages: Mapping[str, str], names: Mapping[str, str]) -> Codec:
