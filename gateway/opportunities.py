@@ -5,6 +5,7 @@ told what took and what did not, leaf by leaf, and whether a failed write may ha
 """
 
 import asyncio
+import contextlib
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -97,7 +98,8 @@ class Opportunities:
         except Problem as problem:
             # A server may fail over an id that cannot exist there; knowing its dialect tells.
             if problem.code == "provider-error" and self.adapter.probe() is not None:
-                await self.learn(ask)
+                with contextlib.suppress(Problem):  # what failed is the read; the look-up only explains it
+                    await self.learn(ask)
                 self._check_id(native_id)
             raise
         read = self.record_of(self.adapter.record(reply.body), call)
@@ -195,13 +197,13 @@ class Opportunities:
                 "not-writable", str(error), origin="gateway", outcome="not_applied", connection=self.name
             ) from None
 
-    async def learn(self, ask: Ask) -> None:
+    async def learn(self, ask: Ask, *, writing: bool = False) -> None:
         """Ask the provider what must be known before a write or a filtered list can be spelled, if anything."""
         probe = self.adapter.probe()
         if probe is None:
             return
         try:
-            await self.send(probe, ask, writing=True)
+            await self.send(probe, ask, writing=writing)
         except Problem as problem:
             # A server without that route teaches nothing by it; any other failure would fail what comes next as well.
             if problem.provider is None or problem.provider.status not in (404, 405, 501):
@@ -209,7 +211,7 @@ class Opportunities:
 
     async def _plan(self, fields: Mapping[str, Json], operation: str, ask: Ask) -> Plan:
         """What to send. Under strict handling whatever cannot be held is refused before a byte goes out."""
-        await self.learn(ask)
+        await self.learn(ask, writing=True)
         operations = self.adapter.writes[operation]
         if ask.strict:  # whatever needs no look-up is refused before even that goes out
             self._refuse_all(plan(self.adapter.table, _without_stage(fields), operations, self.adapter.title).refused)

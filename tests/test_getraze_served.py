@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from adapters.getraze.sandbox_served_seeds import PIPELINE_ID, STAGES, TWICE_KNOWN
-from tests.live import Answer, ask, running_gateway
+from tests.live import Answer, Says, StandIn, ask, running_gateway
 
 JSON = {"Content-Type": "application/json"}
 
@@ -163,3 +163,15 @@ def test_a_documented_record_is_translated_into_the_served_dialect_and_back(url:
         "John Doe", "1.5", "j@example.com")  # fmt: skip
     back = send(url, "POST", "translate?from=getraze-served&to=canonical", there["data"]).json["data"]
     assert back["amount"] == {"value": "1.5", "currency": "BRL"}
+
+
+def test_a_read_that_fails_before_the_dialect_is_known_is_no_write(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with StandIn([Says(500)]) as provider:
+        config = f"connections:\n  raze: {{provider: getraze, base_url: '{provider.url}', api_key: some-key}}\n"
+        with running_gateway(config, tmp_path_factory.mktemp("failing")) as url:
+            for path in ("opportunities/opp_1", "opportunities?status=won"):
+                answer = send(url, "GET", path)
+                assert (answer.status, answer.json["code"]) == (502, "provider-error")
+                assert "outcome" not in answer.json
+            assert send(url, "POST", "opportunities", {"name": "x"}).json["outcome"] == "not_applied"
+        assert not [seen for seen in provider.seen if seen.method == "POST"]
