@@ -228,7 +228,7 @@ class Adapter:
 
     def headers(self, key: str) -> Mapping[str, str]:
         """The request headers that carry the credential."""
-        raise NotImplementedError(f"{type(self).__name__} declares no headers()")
+        raise NotImplementedError(f"{type(self).__name__} declares no headers()")  # an adapter's author forgot it
 
     if TYPE_CHECKING:  # an operation exists when its method does, so the base class defines none of these at run time
 
@@ -252,7 +252,7 @@ class Adapter:
 
     def page(self, body: Json, query: ListQuery) -> Page | None:
         """The records in the body of a list reply; None where it is no list at all."""
-        raise NotImplementedError(f"{type(self).__name__} declares no page()")
+        raise NotImplementedError(f"{type(self).__name__} declares no page()")  # needed by whoever declares list()
 
     def problem(self, reply: Reply) -> Rejection:
         """What an error reply (status 300 and up) says; an empty Rejection when it says nothing readable."""
