@@ -1,0 +1,145 @@
+"""The interface of the state store: what a store has to do, and nothing of how.
+
+Two halves, because they are asked for different things. A `Store` keeps claims and must not lose one; a `Board` is what
+workers tell each other at every call (versions, budgets, open circuits), must be quick, and may forget.
+"""
+
+import abc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from gateway.state.claims import Claim
+
+T = TypeVar("T")
+Transition = Callable[[Claim | None, float], tuple[Claim | None, T]]
+"""(the claim held, now) -> (the claim to hold from now on, a result). Pure; may be called more than once. A claim that is
+returned unchanged is not written; None forgets it."""
+
+
+class StateUnavailable(Exception):
+    """The store did not do it, or did not say so in time. The text names no address and no credential."""
+
+
+class RecordTaken(Exception):
+    """Another claim already stands for this record of the provider, so nothing was changed."""
+
+
+class UnsafeStore(Exception):
+    """The store is set up so that it may lose claims; the text says which setting, and what to set instead."""
+
+
+class Store(abc.ABC):
+    """Claims, kept so that they outlive this process and, once `change` has returned, this machine's power.
+
+    - `change` is atomic over all processes and machines that share the store: of two at once, one sees the other's claim.
+    - Once it has returned, the claim is durable. When it raises `StateUnavailable`, it may or may not have been made.
+    - No method blocks the event loop, and none takes longer than a quarter of a second plus what it waits for a lock
+      (a second at most): what cannot be had in that time is `StateUnavailable`.
+    - Claims that are `is_over` are forgotten in time, a few at each `change`, and never at once.
+    """
+
+    @abc.abstractmethod
+    async def open(self) -> None:
+        """Connect and check. Raises `StateUnavailable` or `UnsafeStore`."""
+
+    @abc.abstractmethod
+    async def change(self, key: str, transition: Transition[T]) -> T:
+        """What the transition results in, once the claim of this key is as it says.
+
+        Raises `RecordTaken` when the new claim has a `record` that another key's claim on the same connection has.
+        """
+
+    @abc.abstractmethod
+    async def claim(self, key: str) -> Claim | None:
+        """The claim of this key."""
+
+    @abc.abstractmethod
+    async def open_claims(self, connection: str | None = None, limit: int = 1000) -> list[Claim]:
+        """Claims that are neither done nor absent, those that came first to their word first."""
+
+    @abc.abstractmethod
+    async def outcomes(self, limit: int = 1000) -> list[Claim]:
+        """Claims that are unknown, and after them those that were and have been settled, latest first."""
+
+    @abc.abstractmethod
+    async def now(self) -> float:
+        """The store's clock, in seconds: the same for all who share it, never going back."""
+
+    @abc.abstractmethod
+    async def aclose(self) -> None:
+        """Let go of everything. May be called twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """A provider's budget in its present window: calls in all, calls left, and the Unix second when the next one starts."""
+
+    calls: int
+    left: int
+    reset: float
+
+
+class Board(abc.ABC):
+    """What workers tell each other. Cheap: it is asked at every call to a provider and at every cached read.
+
+    - `bump` has been seen by every `versions` that starts after it returned, in any process that shares the board.
+    - Of calls that `spend` granted in one window, all processes together never have more than the budget.
+    - Raises `StateUnavailable` within 50 ms when it cannot tell.
+    """
+
+    @abc.abstractmethod
+    async def open(self) -> None:
+        """Connect. Raises `StateUnavailable`."""
+
+    @abc.abstractmethod
+    async def bump(self, names: Sequence[str]) -> None:
+        """The version of each name goes up. Names may share a version: a bump of one may raise another's."""
+
+    @abc.abstractmethod
+    async def versions(self, names: Sequence[str]) -> tuple[int, ...]:
+        """The present version of each name; 0 for one never bumped."""
+
+    @abc.abstractmethod
+    async def spend(self, name: str, calls: int, per: float, reserve: int = 0) -> Allowance | None:
+        """One call out of the budget of `calls` in each window of `per` seconds; None when it would leave less than
+        `reserve`, and nothing is spent then. Windows start at whole multiples of `per` since the Unix epoch."""
+
+    @abc.abstractmethod
+    async def allowance(self, name: str, calls: int, per: float) -> Allowance:
+        """The budget as it is, without spending."""
+
+    @abc.abstractmethod
+    async def correct(self, name: str, calls: int, per: float, left: int) -> None:
+        """The provider says that only this many calls are left in the present window: believed when it is less than is
+        known here."""
+
+    @abc.abstractmethod
+    async def trip(self, name: str, until: float) -> None:
+        """The circuit of this name is open until this Unix second; 0 closes it."""
+
+    @abc.abstractmethod
+    async def tripped(self, name: str) -> float:
+        """Until which Unix second the circuit is open; 0: it is not."""
+
+    @abc.abstractmethod
+    async def aclose(self) -> None:
+        """Let go of everything. May be called twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The two halves together. Both may be one connection beneath."""
+
+    store: Store
+    board: Board
+
+    async def open(self) -> None:
+        """Open both. Raises `StateUnavailable` or `UnsafeStore`."""
+        await self.board.open()
+        await self.store.open()
+
+    async def aclose(self) -> None:
+        """Close both."""
+        await self.store.aclose()
+        await self.board.aclose()
