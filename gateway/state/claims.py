@@ -18,6 +18,7 @@ Times are seconds of the store's own clock, which never jumps; `now` is told by 
 """
 
 from dataclasses import dataclass, replace
+from math import inf, nextafter
 from typing import Literal
 
 Word = Literal["claimed", "sending", "unknown", "done", "absent"]
@@ -54,7 +55,7 @@ class Claim:
     looks: int = 0
     """Look-ups that found nothing, each late enough to count."""
     looked: float = 0.0
-    """When the last look-up was made."""
+    """When the last look-up began; once it has been counted, when that was."""
     about: bytes = b""
     """What a look-up needs to know of the write."""
     answer: bytes = b""
@@ -154,16 +155,16 @@ def bury(held: Claim | None, holder: str, now: float) -> tuple[Claim | None, boo
     """The holder is known to be dead: it sends no more."""
     if held is None or held.word != "unknown" or held.holder != holder or held.finished:
         return held, False
-    return replace(
-        held, finished=True, since=now
-    ), True  # when it last could send is not known: the lag counts from here
+    # When it last could send is not known: the lag counts from here.
+    return replace(held, finished=True, since=now), True
 
 
-def look(held: Claim | None, now: float, *, pause: float) -> tuple[Claim | None, bool]:
-    """Before a look-up: (the claim, whether it is this one's turn). Others keep away for `pause` seconds."""
+def look(held: Claim | None, now: float, *, pause: float) -> tuple[Claim | None, float]:
+    """Before a look-up: (the claim, when this one began, or 0.0 when it is not its turn). Others keep away for `pause`
+    seconds."""
     if held is None or held.word != "unknown" or held.looked + pause > now:
-        return held, False
-    return replace(held, looked=now), True
+        return held, 0.0
+    return replace(held, looked=now), now
 
 
 def found(
@@ -177,15 +178,21 @@ def found(
     ), True  # fmt: skip
 
 
-def missed(held: Claim | None, now: float, *, lag: float, keep: float, needed: int = 2) -> tuple[Claim | None, bool]:
-    """A look-up found nothing: (the claim, whether that makes it absent). Only looks later than `lag` count."""
+def missed(
+    held: Claim | None, now: float, looked: float, *, lag: float, keep: float, needed: int = 2
+) -> tuple[Claim | None, bool]:
+    """The look-up that began at `looked` found nothing: (the claim, whether that makes it absent).
+
+    It counts once, and only when it began later than `lag` after the last moment at which a byte could go out. One that
+    another look-up has overtaken does not count: it may have begun too early, and it is not known when.
+    """
     if held is None or held.word != "unknown":
         return held, False
-    if not held.finished or held.looked <= held.since + lag:
+    if not held.finished or held.looked != looked or looked <= held.since + lag:
         return held, False
     looks = held.looks + 1
     if looks < needed:
-        return replace(held, looks=looks), False
+        return replace(held, looks=looks, looked=max(now, nextafter(looked, inf))), False
     return _absent(held, now, keep, "look-up"), True
 
 

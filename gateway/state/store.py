@@ -36,7 +36,8 @@ class Store(abc.ABC):
     - Once it has returned, the claim is durable. When it raises `StateUnavailable`, it may or may not have been made.
     - No method blocks the event loop, and none takes longer than a quarter of a second plus what it waits for a lock
       (a second at most): what cannot be had in that time is `StateUnavailable`.
-    - Claims that are `is_over` are forgotten in time, a few at each `change`, and never at once.
+    - A claim that `is_over` is nowhere seen any more, nor is its record taken; its bytes go later, a few at each `change`.
+    - It recovers by itself: when the cause of a `StateUnavailable` is gone, the next call is answered.
     """
 
     @abc.abstractmethod
@@ -55,12 +56,20 @@ class Store(abc.ABC):
         """The claim of this key."""
 
     @abc.abstractmethod
+    async def holder_of(self, connection: str, record: str) -> str | None:
+        """The key of the claim that stands for this record of the provider."""
+
+    @abc.abstractmethod
     async def open_claims(self, connection: str | None = None, limit: int = 1000) -> list[Claim]:
         """Claims that are neither done nor absent, those that came first to their word first."""
 
     @abc.abstractmethod
     async def outcomes(self, limit: int = 1000) -> list[Claim]:
-        """Claims that are unknown, and after them those that were and have been settled, latest first."""
+        """Claims that are unknown, and after them those that were and have been settled; of each the latest first."""
+
+    @abc.abstractmethod
+    async def check(self) -> None:
+        """Raises `StateUnavailable` or `UnsafeStore` unless claims could be written now."""
 
     @abc.abstractmethod
     async def now(self) -> float:
@@ -85,7 +94,7 @@ class Board(abc.ABC):
 
     - `bump` has been seen by every `versions` that starts after it returned, in any process that shares the board.
     - Of calls that `spend` granted in one window, all processes together never have more than the budget.
-    - Raises `StateUnavailable` within 50 ms when it cannot tell.
+    - Raises `StateUnavailable` within 50 ms when it cannot tell, and recovers by itself.
     """
 
     @abc.abstractmethod
@@ -98,7 +107,8 @@ class Board(abc.ABC):
 
     @abc.abstractmethod
     async def versions(self, names: Sequence[str]) -> tuple[int, ...]:
-        """The present version of each name; 0 for one never bumped."""
+        """The present version of each name: after each bump another one, and higher, even when the board was lost and
+        begun anew since."""
 
     @abc.abstractmethod
     async def spend(self, name: str, calls: int, per: float, reserve: int = 0) -> Allowance | None:

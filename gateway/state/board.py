@@ -1,0 +1,147 @@
+"""What the workers of one machine tell each other: memory that they share, no lock, no system call on the way.
+
+Forgotten when its file is removed, and kept when the workers are started anew. It follows the time of day: budgets are
+the provider's windows. All methods are called from one thread, that of the event loop.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from zlib import crc32
+
+from gateway.state.board_file import COLUMNS, VERSIONS, BoardFile
+from gateway.state.store import Allowance, Board, StateUnavailable
+
+_COUNT = 28
+"""Bits of a counter that are calls; those above are the window they were in."""
+_CALLS = (1 << _COUNT) - 1
+_LOOK = 1.0
+"""Seconds between two looks whether the file is still there, and between two tries to open it again."""
+
+
+class SharedBoard(Board):
+    """The board of one machine. A version may be that of two names (a slot has some thousandth of all names)."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BoardFile | None = None
+        self._looked = 0.0
+        self._why = "the state board is not open"
+        self._closed = False
+        self._barrier = threading.Lock()
+        self._budgets: dict[tuple[str, float], int] = {}
+
+    async def open(self) -> None:
+        if self._file is None:
+            self._file = await asyncio.to_thread(BoardFile, self._path)
+            self._looked = time.monotonic()
+
+    async def bump(self, names: Sequence[str]) -> None:
+        board = self._board()
+        versions, column = board.versions, board.column
+        for slot in {crc32(name.encode()) % VERSIONS for name in names}:
+            versions[slot * COLUMNS + column] += 1
+
+    async def versions(self, names: Sequence[str]) -> tuple[int, ...]:
+        board = self._board()
+        versions, base, used = board.versions, board.base, board.used[0]
+        found = []
+        for name in names:
+            at = crc32(name.encode()) % VERSIONS * COLUMNS
+            found.append(base + sum(versions[at : at + used]))
+        return tuple(found)
+
+    async def spend(self, name: str, calls: int, per: float, reserve: int = 0) -> Allowance | None:
+        board = self._board()
+        window = int(time.time() // per)
+        at = self._budget(board, name, per)
+        limit = _limit(board, at, window, calls)
+        if limit - _granted(board, at, window) - 1 < reserve:
+            return None
+        counters, mine, low = board.budgets, at + board.column, window << _COUNT
+        before = counters[mine]
+        counters[mine] = after = (before if before & ~_CALLS == low else low) + 1
+        # Count first, then look: of two at once at least one sees the other. The look must not overtake the count on its
+        # way to the other processors, and taking a lock keeps it from doing so.
+        with self._barrier:
+            pass
+        left = limit - _granted(board, at, window)
+        if left < reserve or after & _CALLS == _CALLS:
+            counters[mine] = after - 1
+            return None
+        return Allowance(calls, left, (window + 1) * per)
+
+    async def allowance(self, name: str, calls: int, per: float) -> Allowance:
+        board = self._board()
+        window = int(time.time() // per)
+        at = self._budget(board, name, per)
+        left = _limit(board, at, window, calls) - _granted(board, at, window)
+        return Allowance(calls, max(0, left), (window + 1) * per)
+
+    async def correct(self, name: str, calls: int, per: float, left: int) -> None:
+        board = self._board()
+        window = int(time.time() // per)
+        at = self._budget(board, name, per)
+        granted = _granted(board, at, window)
+        if left >= _limit(board, at, window, calls) - granted:
+            return
+        # Each process writes down what it was told, and the least of all counts.
+        low = window << _COUNT
+        board.budgets[at + COLUMNS + board.column] = low + max(0, min(granted + left, _CALLS))
+
+    async def trip(self, name: str, until: float) -> None:
+        board = self._board()
+        board.circuits[board.slot("circuit\0" + name)] = until
+
+    async def tripped(self, name: str) -> float:
+        board = self._board()
+        return float(board.circuits[board.slot("circuit\0" + name)])
+
+    async def aclose(self) -> None:
+        self._closed = True
+        self._let_go("the state board is closed")
+
+    def _board(self) -> BoardFile:
+        """The file, open. Looked at from time to time: a board that was removed is seen by no new process."""
+        now = time.monotonic()
+        if now - self._looked >= _LOOK and not self._closed:
+            self._looked = now
+            if self._file is not None and not self._file.is_there():
+                self._let_go("the state board was removed")
+            if self._file is None:
+                try:
+                    self._file = BoardFile(self._path, wait=0.02)
+                except StateUnavailable as error:
+                    self._why = str(error)
+        if self._file is None:
+            raise StateUnavailable(self._why)
+        return self._file
+
+    def _let_go(self, why: str) -> None:
+        file, self._file, self._why = self._file, None, why
+        self._budgets.clear()
+        if file is not None:
+            file.close()
+
+    def _budget(self, board: BoardFile, name: str, per: float) -> int:
+        at = self._budgets.get((name, per))
+        if at is None:
+            at = self._budgets[name, per] = board.slot(f"budget\0{name}\0{per!r}") * 2 * COLUMNS
+        return at
+
+
+def _granted(board: BoardFile, at: int, window: int) -> int:
+    """Calls granted in this window; for a moment more, while one that went too far has not been taken back yet."""
+    low = window << _COUNT
+    high = low + _CALLS
+    return sum([cell - low for cell in board.budgets[at : at + board.used[0]] if low < cell <= high])
+
+
+def _limit(board: BoardFile, at: int, window: int, calls: int) -> int:
+    """Calls that may be granted in this window: the budget, or the least that any process was told by the provider."""
+    low = window << _COUNT
+    high = low + _CALLS
+    told = [cell for cell in board.budgets[at + COLUMNS : at + COLUMNS + board.used[0]] if low <= cell <= high]
+    return min(calls, min(told) - low) if told else calls

@@ -1,0 +1,230 @@
+"""The SQLite file of claims: opening it, its tables, and what its errors mean. Used from one thread."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gateway.state import clock
+from gateway.state.claims import Claim
+from gateway.state.packing import forgotten_at, pack, unpack, was_settled
+from gateway.state.store import RecordTaken, StateUnavailable, UnsafeStore
+
+VERSION = 1
+PATIENCE = 0.1
+"""How long one try for the lock is, in seconds."""
+
+_TABLES = """
+CREATE TABLE claims (
+    key TEXT NOT NULL PRIMARY KEY,
+    connection TEXT NOT NULL,
+    word TEXT NOT NULL,
+    since REAL NOT NULL,
+    over REAL,
+    settled INTEGER NOT NULL,
+    record TEXT NOT NULL,
+    claim BLOB NOT NULL
+);
+CREATE INDEX claims_open ON claims (since, key) WHERE over IS NULL;
+CREATE INDEX claims_over ON claims (over) WHERE over IS NOT NULL;
+CREATE INDEX claims_settled ON claims (since, key) WHERE settled = 1;
+CREATE UNIQUE INDEX claims_record ON claims (connection, record) WHERE record <> '';
+CREATE TABLE clocks (boot TEXT NOT NULL PRIMARY KEY, ahead REAL NOT NULL);
+CREATE TABLE last (one INTEGER NOT NULL PRIMARY KEY CHECK (one = 1), seen REAL NOT NULL);
+INSERT INTO last VALUES (1, 0);
+"""
+
+_MEANINGS = {
+    sqlite3.SQLITE_BUSY: "is locked by another process",
+    sqlite3.SQLITE_LOCKED: "is locked by another process",
+    sqlite3.SQLITE_READONLY: "cannot be written: read-only",
+    sqlite3.SQLITE_PERM: "cannot be written: access is refused",
+    sqlite3.SQLITE_IOERR: "cannot be read or written: the disk or file system reports an error",
+    sqlite3.SQLITE_CORRUPT: "is damaged",
+    sqlite3.SQLITE_FULL: "cannot grow: the disk is full",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened: missing, or access to it or its folder is refused",
+    sqlite3.SQLITE_NOTADB: "is not an SQLite database, or damaged",
+    sqlite3.SQLITE_NOMEM: "cannot be used: out of memory",
+}
+
+
+class Locked(Exception):
+    """Another process is writing just now; nothing was changed."""
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Errors of SQLite become `Locked`, or `StateUnavailable` with what is the matter."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise Locked from None
+        raise StateUnavailable(f"the state database {_MEANINGS.get(code, 'cannot be used')}") from None
+
+
+class Database:
+    """One connection to the file, and its claims. Every method may raise `Locked` and `StateUnavailable`."""
+
+    def __init__(self, path: Path, *, create: bool) -> None:
+        """Opens the file; one that is missing is begun anew when `create`, readable by nobody else."""
+        self._path = path
+        self._identity = _identity(path, create=create)
+        with told():
+            self._sql = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+        try:
+            with told():
+                self._prepare()
+        except BaseException:
+            self._sql.close()
+            raise
+
+    def _prepare(self) -> None:
+        sql = self._sql
+        if self._version() > VERSION:
+            raise UnsafeStore("the state database was written by a later version of crm-gateway: use that one")
+        [mode] = sql.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise StateUnavailable("the state database needs a local disk: its file system shares no memory")
+        sql.execute("PRAGMA synchronous = FULL")  # a commit is on disk when it returns, power cut or not
+        sql.execute("BEGIN IMMEDIATE")
+        if self._version() == 0:
+            for statement in _TABLES.split(";"):
+                sql.execute(statement)
+            sql.execute(f"PRAGMA user_version = {VERSION}")
+        row = sql.execute("SELECT ahead FROM clocks WHERE boot = ?", (clock.BOOT,)).fetchone()
+        [self._last] = sql.execute("SELECT seen FROM last").fetchone()
+        if row is None:
+            # The time last seen is written every second only: the new clock starts after it, with room to spare.
+            row = [clock.offset(self._last + 2.0)]
+            sql.execute("INSERT INTO clocks VALUES (?, ?)", (clock.BOOT, row[0]))
+        self._ahead: float = row[0]
+        sql.execute("COMMIT")
+
+    def _version(self) -> int:
+        [version] = self._sql.execute("PRAGMA user_version").fetchone()
+        return int(version)
+
+    def now(self) -> float:
+        """The time, the same in every process that has opened this file on this machine."""
+        return clock.ticks() + self._ahead
+
+    def check(self) -> None:
+        """That the file is still the one of its path: claims written to a deleted one would be seen by nobody."""
+        if _identity(self._path, create=False) != self._identity:
+            raise StateUnavailable("the state database was replaced")
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Changes made within are durable, all of them, once it is left, and none of them when it raises."""
+        with told():
+            self._sql.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._sql.execute("COMMIT")
+            except BaseException:
+                if self._sql.in_transaction:
+                    self._sql.execute("ROLLBACK")
+                raise
+
+    def claim(self, key: str, now: float) -> Claim | None:
+        """The claim of this key, unless it is over."""
+        return next(self._claims("key = ? AND (over IS NULL OR over > ?)", key, now), None)
+
+    def put(self, key: str, claim: Claim | None, now: float) -> None:
+        """The claim of this key from now on. Raises `RecordTaken`, and then nothing is changed."""
+        with told():
+            if claim is None:
+                self._sql.execute("DELETE FROM claims WHERE key = ?", (key,))
+                return
+            if claim.record:
+                self._take_record(key, claim, now)
+            self._sql.execute(
+                "INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    key,
+                    claim.connection,
+                    claim.word,
+                    claim.since,
+                    forgotten_at(claim),
+                    was_settled(claim),
+                    claim.record,
+                    pack(claim),
+                ),
+            )
+
+    def _take_record(self, key: str, claim: Claim, now: float) -> None:
+        """The record is this key's: `INSERT OR REPLACE` would silently forget the other claim that has it."""
+        other = self.holder_of(claim.connection, claim.record, now)
+        if other not in (None, key):
+            raise RecordTaken
+        # What is left is this key's own claim, or one that is over.
+        self._sql.execute(
+            "DELETE FROM claims WHERE connection = ? AND record = ? AND record <> ''", (claim.connection, claim.record)
+        )
+
+    def holder_of(self, connection: str, record: str, now: float) -> str | None:
+        """The key of the claim that stands for this record, unless it is over."""
+        with told():
+            row = self._sql.execute(
+                "SELECT key FROM claims WHERE connection = ? AND record = ? AND record <> '' "
+                "AND (over IS NULL OR over > ?)",
+                (connection, record, now),
+            ).fetchone()
+        return None if row is None else str(row[0])
+
+    def touch(self) -> None:
+        """Write something, to see whether that can be done."""
+        with told():
+            self._sql.execute("UPDATE last SET seen = max(seen, ?)", (self.now(),))
+
+    def tidy(self, now: float, most: int) -> None:
+        """Forget some claims that are over, and remember about what time it is."""
+        with told():
+            self._sql.execute(
+                "DELETE FROM claims WHERE key IN "
+                "(SELECT key FROM claims WHERE over IS NOT NULL AND over <= ? ORDER BY over LIMIT ?)",
+                (now, most),
+            )
+            if not self._last <= now < self._last + 1.0:
+                self._sql.execute("UPDATE last SET seen = max(seen, ?)", (now,))
+                self._last = now
+
+    def open_claims(self, connection: str | None, limit: int) -> list[Claim]:
+        """Claims neither done nor absent, those that came first to their word first."""
+        if connection is None:
+            return [*self._claims("over IS NULL ORDER BY since, key LIMIT ?", limit)]
+        return [*self._claims("over IS NULL AND connection = ? ORDER BY since, key LIMIT ?", connection, limit)]
+
+    def outcomes(self, now: float, limit: int) -> list[Claim]:
+        """Claims that are unknown, then those that were; of each the latest first."""
+        latest = "ORDER BY since DESC, key DESC LIMIT ?"
+        unknown = [*self._claims(f"over IS NULL AND word = 'unknown' {latest}", limit)]
+        settled = self._claims(f"settled = 1 AND (over IS NULL OR over > ?) {latest}", now, limit - len(unknown))
+        return [*unknown, *settled]
+
+    def _claims(self, where: str, *values: object) -> Iterator[Claim]:
+        with told():
+            rows = self._sql.execute(f"SELECT claim FROM claims WHERE {where}", values).fetchall()
+        for [packed] in rows:
+            yield unpack(packed)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with told():
+            self._sql.close()
+
+
+def _identity(path: Path, *, create: bool) -> tuple[int, int]:
+    try:
+        if create:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        status = os.stat(path)
+    except FileNotFoundError:
+        missing = "its folder does not exist" if create else "the file was removed: put it back, or start anew"
+        raise StateUnavailable(f"the state database is missing: {missing}") from None
+    except OSError as error:
+        raise StateUnavailable(f"the state database cannot be opened: {error.strerror}") from None
+    return status.st_dev, status.st_ino
