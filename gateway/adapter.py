@@ -37,11 +37,18 @@ class Call:
     body: Json = None
     reads: bool = False
     """A POST that only asks (a search); a GET always does."""
+    absolute: bool | None = None
+    """Whether doing it twice is doing it once, since it sets values. None: a PUT or a PATCH does, nothing else."""
 
     @property
     def is_read(self) -> bool:
         """Whether the call changes nothing at the provider, so that it may be sent again."""
         return self.reads or self.method == "GET"
+
+    @property
+    def is_absolute(self) -> bool:
+        """Whether a write may be sent again though it may have been applied."""
+        return self.method in ("PUT", "PATCH") if self.absolute is None else self.absolute
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +164,10 @@ class Adapter:
     - no method does I/O, reads a clock, keeps state or changes its arguments;
     - no `Call` carries the credential: `headers` alone makes something of it;
     - `problem`, `record` and `page` never raise, whatever the provider sent;
-    - every canonical field has a row in `fields`, if only `absent("why")`.
+    - every canonical field has a row in `fields`, if only `absent("why")`;
+    - `look_up`, where it is defined, gives for the bodies of a create the list, newest first, in which a record made from
+      them would be found; None when nothing in them can be looked for. Without it a create whose outcome is unknown
+      stays so until an operator settles it.
     """
 
     name: ClassVar[str]
@@ -185,6 +195,8 @@ class Adapter:
     """Canonical sorts that the provider's own list can do, `-` in front for descending."""
     default_sort: ClassVar[str] = ""
     """The order in which the provider lists when nothing is asked."""
+    no_proof: ClassVar[frozenset[str]] = frozenset()
+    """Canonical paths, without places in lists, at which a new record may differ from what the create sent that made it."""
 
     def __init__(self, settings: BaseModel, stages: Mapping[str, str], facts: "Facts | None" = None) -> None:
         """`settings` is an instance of `Settings`; `stages` maps a stage's id or name to open, won, lost or closed.
@@ -245,6 +257,8 @@ class Adapter:
         def stages(self) -> Call: ...
 
         def stages_of(self, body: Json) -> Sequence[Stage]: ...
+
+        def look_up(self, bodies: Mapping[str, dict[str, Json]]) -> ListQuery | None: ...
 
     def record(self, body: Json) -> dict[str, Json] | None:
         """The one record in the body of a get, create or update reply; None where there is none."""

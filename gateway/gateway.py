@@ -3,27 +3,74 @@
 The command line and the HTTP application both stand on this.
 """
 
+import logging
 from collections.abc import Mapping
 
 from gateway.callers import Caller, Callers
 from gateway.config import Config
 from gateway.connections import Connections
 from gateway.errors import FieldError, Problem
+from gateway.idempotency import Idempotency, kept
 from gateway.ids import is_native, split
 from gateway.opportunities import Opportunities
+from gateway.settling import Settler
+from gateway.state.opening import state_of
+from gateway.state.store import State, StateUnavailable
+
+log = logging.getLogger("gateway")
 
 SANDBOX_KEY = "sandbox-key"
 """The key of a sandbox whose connection has none: it opens nothing but our own stand-in."""
 
 
 class Gateway:
-    """A configuration in force. `base_urls` tells where a sandbox listens, by connection."""
+    """A configuration in force. `base_urls` tells where a sandbox listens, by connection.
+
+    Reads and writes work without `open`, but no Idempotency-Key is taken then.
+    """
 
     def __init__(self, config: Config, base_urls: Mapping[str, str]) -> None:
         self.config = config
         self.callers = Callers(config.callers)
         self.connections = Connections(config, base_urls, SANDBOX_KEY)
         self._opportunities = {name: Opportunities(connection) for name, connection in self.connections.items()}
+        self.state: State | None = None
+        self.idempotency: Idempotency | None = None
+        self.settler: Settler | None = None
+
+    async def open(self, *, settling: bool = True) -> None:
+        """Open the state store and, if `settling`, begin to settle what is unknown.
+
+        A store that is away is waited for, not required. Raises `UnsafeStore`.
+        """
+        self.state = state_of(self.config.state, self.config.folder)
+        if self.state is None:
+            return
+        keep, lag = self.config.idempotency.keep, self.config.idempotency.lookup_lag
+        store = self.state.store
+        self.settler = Settler(store, lag, keep, self._opportunities.get, kept)
+        self.idempotency = Idempotency(store, keep, lag, look=self.settler.look)
+        try:
+            await self.state.open()
+        except StateUnavailable as error:
+            log.error("state store: %s; reads are answered, writes are refused until it is there", error)
+        if settling:
+            self.settler.start()
+
+    async def check_ready(self) -> None:
+        """Raises `Problem` unless requests of every kind can be served."""
+        if self.idempotency is not None:
+            await self.idempotency.ready(None)
+
+    async def aclose(self) -> None:
+        """End the writes under way, then let go of everything."""
+        if self.settler is not None:
+            await self.settler.aclose()
+        if self.idempotency is not None:
+            await self.idempotency.aclose()
+        await self.connections.aclose()
+        if self.state is not None:
+            await self.state.aclose()
 
     def on(self, connection: str) -> Opportunities:
         """The opportunities of a connection that is known to exist."""
@@ -55,7 +102,3 @@ class Gateway:
     def visible(self, caller: Caller) -> list[str]:
         """The names of the connections that the caller may use, in the configuration's order."""
         return [name for name in self.connections if caller.may_use(name)]
-
-    async def aclose(self) -> None:
-        """Close every connection to a provider."""
-        await self.connections.aclose()

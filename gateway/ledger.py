@@ -66,17 +66,17 @@ def settle(
         found = MISSING if stored is None else lookup(stored, sent.field)
         if sent.operation in failed:
             # A call that failed may have taken effect all the same, or have asked for what was so already.
-            if found is not MISSING and _equal(sent.value, found):
+            if found is not MISSING and equal(sent.value, found):
                 took.append(sent.field)
             else:
                 not_applied.append(NotApplied(sent.field, "failed", failed[sent.operation], sent.value, found))
-        elif found is MISSING or _equal(sent.value, found):
+        elif found is MISSING or equal(sent.value, found):
             took.append(sent.field)
         else:
             not_applied.append(_otherwise(sent, found))
     for refused in planned.refused:
         # What cannot be written but is so already needs no word: the caller has what it asked for.
-        if stored is not None and _equal(refused.sent, lookup(stored, refused.field)):
+        if stored is not None and equal(refused.sent, lookup(stored, refused.field)):
             took.append(refused.field)
         else:
             not_applied.append(refused)
@@ -94,7 +94,7 @@ def _otherwise(sent: Sent, found: Json) -> NotApplied:
 def compare(path: str, value: Json, stored: Mapping[str, Json], unheld: str) -> NotApplied | None:
     """What became of one leaf in `stored`: None when it is there, else an entry that says how it differs."""
     found = lookup(stored, path)
-    if found is not MISSING and _equal(value, found):
+    if found is not MISSING and equal(value, found):
         return None
     if found is not MISSING and _alike(value, found):
         return NotApplied(path, "coerced", "held in another form", value, found)
@@ -123,7 +123,8 @@ def lookup(fields: Mapping[str, Json], path: str) -> Json:
     return here
 
 
-def _equal(sent: Json, stored: Json) -> bool:
+def equal(sent: Json, stored: Json) -> bool:
+    """Whether a stored value is the sent one; numbers by value, nothing told like nothing held."""
     if sent == stored:
         return True
     if isinstance(sent, str) and isinstance(stored, str):

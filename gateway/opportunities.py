@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from gateway.adapter import Adapter, Call, CannotSend, Reply, Stage
 from gateway.connections import Connection
@@ -17,11 +18,22 @@ from gateway.errors import CallFailed, FieldError, Outcome, Problem
 from gateway.explaining import explain
 from gateway.failures import bad_answer, problem_of_failure, problem_of_reply
 from gateway.ids import is_native
+from gateway.layers.trip import Before
 from gateway.ledger import NotApplied, Plan, leaves_of, settle
 from gateway.reading import Issue, Reading
 from gateway.stages import needs_stages, with_stage_ids
 from gateway.strict_json import Json
 from gateway.writing import plan
+
+
+class Guard(Protocol):
+    """Whoever has to know of a write before it goes out."""
+
+    def planned(self, plan: Plan) -> None:
+        """What is going to be sent."""
+
+    async def before(self, call: Call) -> None:
+        """Raises `Problem` unless this call may go out now. Asked before each try of a call that changes something."""
 
 
 @dataclass(slots=True)
@@ -36,7 +48,10 @@ class Ask:
     explain: bool = False
     raw: bool = False
     caller: str = ""
+    urgent: bool = True
+    """One record read, or a write: what a nearly spent budget is kept for."""
     request_id: str | None = None
+    guard: "Guard | None" = None
     provider_seconds: float = 0.0
     calls: int = 0
 
@@ -143,35 +158,32 @@ class Opportunities:
         """A new record as the provider now has it, with the ledger of what took. Sent once, whatever comes back."""
         self.need("create")
         planned = await self._plan(_told(draft), "create", ask)
-        created: Read | None = None
-        for call in self._calls(self.adapter.create(planned.bodies)):
-            reply = await self.send(call, ask)
-            created = created or self.record_of(self.adapter.record(reply.body), call)
-        if created is None:
+        calls = self._calls(self.adapter.create(planned.bodies))
+        if ask.guard is not None:
+            ask.guard.planned(planned)
+        if not calls:
             raise RuntimeError(f"{self.adapter.name}: create made no call")
+        reply = await self.send(calls[0], ask)
+        created = self.record_of(self.adapter.record(reply.body), calls[0])
+        failed, _ = await self._send_rest(calls[1:], ask)
         stored, unread = await self._read_back(created.opportunity["native_id"], created, ask)
-        return self._written(stored or created, planned, {}, unread, ask)
+        return self.written(stored or created, planned, ask, failed=failed, unread=unread)
 
     async def update(self, native_id: str, patch: Mapping[str, Json], ask: Ask) -> Answer:
         """The record after a merge patch, with the ledger of what took. Only what is in the patch is sent."""
         self.need("update")
         self._check_id(native_id)
         planned = await self._plan(patch, "update", ask)
-        failed: dict[str, str] = {}
         answered: Read | None = None
+        failed: dict[str, str] = {}
         calls = self._calls(self.adapter.update(native_id, planned.bodies)) if planned.bodies else []
-        for place, call in enumerate(calls):
-            try:
-                reply = await self.send(call, ask)
-            except Problem as problem:
-                if place == 0:
-                    raise
-                failed[call.operation] = problem.detail
-                failed.update(
-                    {later.operation: "not sent, since a call before it failed" for later in calls[place + 1 :]}
-                )
-                break
-            answered = self._maybe_record(reply, call, native_id) or answered
+        if ask.guard is not None:
+            ask.guard.planned(planned)
+        if calls:
+            replies = [(calls[0], await self.send(calls[0], ask))]
+            failed, rest = await self._send_rest(calls[1:], ask)
+            for call, reply in replies + rest:
+                answered = self._maybe_record(reply, call, native_id) or answered
         stored, unread = await self._read_back(native_id, answered, ask)
         if stored is None:
             assert unread is not None
@@ -180,13 +192,29 @@ class Opportunities:
                 unread.retryable = False
                 unread.detail = f"The write was applied, but reading it back failed: {unread.detail}"
             raise unread
-        return self._written(stored, planned, failed, unread, ask)
+        return self.written(stored, planned, ask, failed=failed, unread=unread)
 
     async def delete(self, native_id: str, ask: Ask) -> None:
         """The record is gone. Raises `Problem("not-found")` when it was gone already."""
         self.need("delete")
         self._check_id(native_id)
+        if ask.guard is not None:
+            ask.guard.planned(Plan())
         await self.send(self.adapter.delete(native_id), ask)
+
+    async def _send_rest(self, calls: Sequence[Call], ask: Ask) -> tuple[dict[str, str], list[tuple[Call, Reply]]]:
+        """(calls that failed or were not sent, and why; what came back): a write whose first call took is not undone."""
+        failed: dict[str, str] = {}
+        replies: list[tuple[Call, Reply]] = []
+        for call in calls:
+            if failed:
+                failed[call.operation] = "not sent, since a call before it failed"
+                continue
+            try:
+                replies.append((call, await self.send(call, ask)))
+            except Problem as problem:
+                failed[call.operation] = problem.detail
+        return failed, replies
 
     def _calls(self, calls: Iterable[Call]) -> list[Call]:
         """The calls of a write, all spelled before the first is sent."""
@@ -272,10 +300,17 @@ class Opportunities:
             return None
         return read if read.opportunity["native_id"] == native_id else None
 
-    def _written(
-        self, stored: Read, planned: Plan, failed: Mapping[str, str], unread: Problem | None, ask: Ask
+    def written(
+        self,
+        stored: Read,
+        planned: Plan,
+        ask: Ask,
+        *,
+        failed: Mapping[str, str] | None = None,
+        unread: Problem | None = None,
     ) -> Answer:
-        applied, not_applied = settle(planned, stored.opportunity, failed)
+        """The answer to a write: the record as stored, with the ledger of what took."""
+        applied, not_applied = settle(planned, stored.opportunity, failed or {})
         answer = self.answer(stored, ask)
         answer.meta = {
             "applied": applied,
@@ -314,7 +349,9 @@ class Opportunities:
         started = time.perf_counter()
         ask.calls += 1
         try:
-            reply = await self.connection.send(call, ask.deadline)
+            reply = await self.connection.send(
+                call, ask.deadline, before=self._before(call, ask), urgent=ask.urgent, caller=ask.caller
+            )
         except CallFailed as failure:
             problem = problem_of_failure(failure, call, self.name)
         else:
@@ -326,6 +363,14 @@ class Opportunities:
         if writing:
             problem.outcome = "not_applied"
         raise problem
+
+    @staticmethod
+    def _before(call: Call, ask: Ask) -> Before | None:
+        """What is asked before each try of a call that changes something."""
+        guard = ask.guard
+        if guard is None or call.is_read:
+            return None
+        return lambda: guard.before(call)
 
     def _check_id(self, native_id: str) -> None:
         pattern = self.adapter.id_pattern

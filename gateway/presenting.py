@@ -1,8 +1,11 @@
 """What a connection can do and how it stands, for `/v1/connections` and the command line: derived, never declared twice."""
 
+from datetime import UTC, datetime
+
 from gateway.config import Config
 from gateway.listing import FILTERS, SORTS, filter_mode, sort_mode
 from gateway.opportunities import Opportunities
+from gateway.state.claims import Claim
 from gateway.strict_json import Json
 
 
@@ -39,7 +42,7 @@ def connection_info(opportunities: Opportunities, config: Config) -> dict[str, J
             "timeout_seconds": connection.timeout,
             "concurrency": config.limits.concurrency,
         },
-        "idempotency": False,
+        "idempotency": config.state != "off",
         "state": {
             "budget_left": None
             if left is None
@@ -47,6 +50,30 @@ def connection_info(opportunities: Opportunities, config: Config) -> dict[str, J
             "drift": connection.drift.body(),
         },
     }
+
+
+def outcome_body(claim: Claim) -> dict[str, Json]:
+    """A write whose outcome is or was unknown, as operators see it: nothing of what was sent, and no key."""
+    words: dict[str, Json] = {"done": "applied", "absent": "not_applied"}
+    record = claim.record or None
+    return {
+        "id": claim.key,
+        "connection": claim.connection,
+        "caller": claim.caller or None,
+        "operation": claim.operation,
+        "keyed": not claim.keyless,
+        "outcome": words.get(claim.word, "unknown"),
+        "settled_by": claim.settled or None,
+        "opportunity": None if record is None else f"{claim.connection}:{record}",
+        "began_at": _instant(claim.began),
+        "since": _instant(claim.since),
+        "looks": claim.looks,
+        "holder_gone": claim.finished,
+    }
+
+
+def _instant(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _writable(opportunities: Opportunities, operation: str) -> tuple[str, ...]:

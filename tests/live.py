@@ -31,8 +31,13 @@ EXAMPLES = Path(__file__).parent / "examples"
 
 
 @contextlib.contextmanager
-def running_gateway(config_text: str, folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[str]:
-    """`http://127.0.0.1:PORT` of a gateway on this configuration, sandboxes included; stopped cleanly at the end."""
+def running_gateway(
+    config_text: str, folder: Path, environ: Mapping[str, str] | None = None, *, ready: bool = True
+) -> Iterator[str]:
+    """`http://127.0.0.1:PORT` of a gateway on this configuration, sandboxes included; stopped cleanly at the end.
+
+    `ready` False: it cannot be, and is not waited for.
+    """
     path = folder / "config.yaml"
     path.write_text(config_text, encoding="utf-8")
     config = load_config(path, {} if environ is None else environ)
@@ -43,7 +48,7 @@ def running_gateway(config_text: str, folder: Path, environ: Mapping[str, str] |
         try:
             # The port listens already: this answers as soon as the application is up.
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            assert ask(f"{url}/readyz").status == 200
+            assert ask(f"{url}/readyz").status == (200 if ready else 503)
             yield url
         finally:
             server.should_exit = True

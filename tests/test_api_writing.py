@@ -151,6 +151,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     with StandIn() as raze, StandIn() as spott:
         config = f"""\
 default_connection: raze
+state: off  # or what is unknown would be looked for, and these calls counted
 connections:
   raze: {{provider: getraze, base_url: '{raze.url}', api_key: key-of-raze, {DOCUMENTED}, timeout: 5s}}
   quick: {{provider: getraze, base_url: '{raze.url}', api_key: key-of-quick, {DOCUMENTED}, timeout: 400ms}}
@@ -846,7 +847,7 @@ REFUSED: dict[str, tuple[str, str, Mapping[str, str], bytes, int, str]] = {
     "not JSON": ("POST", "/v1/opportunities", JSON, b"{", 400, "invalid-request"),
     "wrong type": ("POST", "/v1/opportunities", {"Content-Type": "text/plain"}, b"{}", 415, "unsupported-media-type"),
     "too large": ("PATCH", PATCH_ID, JSON, b" " * 300_000, 413, "too-large"),
-    "key": ("POST", "/v1/opportunities", {**JSON, "Idempotency-Key": '"a"'}, b"{}", 400, "invalid-request"),
+    "key": ("POST", "/v1/opportunities", {**JSON, "Idempotency-Key": '""'}, b"{}", 400, "invalid-request"),
     "query": ("POST", "/v1/opportunities?x=1", JSON, b"{}", 400, "invalid-request"),
     "connection": ("POST", "/v1/opportunities", {**JSON, "X-CRM-Connection": "nobody"}, b"{}", 404, "not-found"),
     "contradiction": ("PATCH", PATCH_ID, {**JSON, "X-CRM-Connection": "spott"}, b"{}", 400, "invalid-request"),
@@ -986,18 +987,6 @@ def test_a_merge_patch_is_for_patch_only_and_the_types_case_and_charset_do_not_m
     assert_problem(rig.write("POST", "/v1/opportunities", {"name": "J"}, MERGE_PATCH), 415, "unsupported-media-type")
     for kind in ("application/json", "Application/JSON; charset=UTF-8", 'application/merge-patch+json;charset="utf-8"'):
         assert rig.write("PATCH", PATCH_ID, {"description": "x"}, {"Content-Type": kind}).status == 200
-
-
-@pytest.mark.parametrize("key", ['"abc"', "abc", "", '""', "x" * 300])
-@pytest.mark.parametrize("method", ["POST", "PATCH", "DELETE"])
-def test_an_idempotency_key_is_refused_rather_than_ignored(rig: Rig, method: str, key: str) -> None:
-    rig.raze.play(FakeRaze())
-    target = "/v1/opportunities" if method == "POST" else PATCH_ID
-    body = None if method == "DELETE" else b'{"name":"J"}'
-    answer = ask(f"{rig.url}{target}", method, {**JSON, "Idempotency-Key": key}, body)
-    problem = assert_problem(answer, 400, "invalid-request")
-    assert fields_of(problem) == ["idempotency-key"]
-    assert rig.raze.seen == []
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -80,6 +80,8 @@ class GetRaze(Adapter):
     dialects = (DOCUMENTED, SERVED)
     writes: ClassVar[Mapping[str, tuple[str, ...]]] = {"create": ("create",), "update": ("update", "move")}
     default_sort = "-created_at"
+    # A known e-mail links the existing contact, which keeps its own company, position and telephone.
+    no_proof = frozenset({"company", "contacts.name", "contacts.title", "contacts.phones", "contacts.linkedin_url"})
 
     @property
     def dialect(self) -> str | None:
@@ -187,6 +189,12 @@ class GetRaze(Adapter):
                     "without: set `settings: {pipeline_id: …, stage_id: …}` for this connection in config.yaml."
                 )
         yield Call("create", "POST", "/opportunities", body=body)
+
+    def look_up(self, bodies: Mapping[str, dict[str, Json]]) -> ListQuery | None:
+        """By e-mail where one was sent, else by name: the only way to see whether a create took effect."""
+        body = bodies.get("create", {})
+        told = body.get("email") or body.get("name")
+        return ListQuery(self.limits.page, filters=(("search", told),)) if isinstance(told, str) else None
 
     def update(self, native_id: str, bodies: Mapping[str, dict[str, Json]]) -> Iterable[Call]:
         """PUT for the fields (it changes only what is sent), then a call of its own for the stage."""

@@ -7,7 +7,7 @@ output. What reads and writes opportunities does so from the configuration, with
 import click
 
 from gateway import __version__
-from gateway.cli import authoring, documents, operating, records
+from gateway.cli import authoring, documents, operating, outcomes, records
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -16,5 +16,5 @@ def main() -> None:
     """One endpoint for sales opportunities; configuration decides which CRM answers."""
 
 
-for _command in (*operating.COMMANDS, *records.COMMANDS, *authoring.COMMANDS, *documents.COMMANDS):
+for _command in (*operating.COMMANDS, *records.COMMANDS, *outcomes.COMMANDS, *authoring.COMMANDS, *documents.COMMANDS):
     main.add_command(_command)

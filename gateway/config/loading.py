@@ -28,6 +28,7 @@ def load_config(path: Path | str, environ: Mapping[str, str] | None = None) -> C
     config = _checked(source, Path(path).parent)
     if config is None or source.mistakes:
         raise ConfigError(tuple(sorted(source.mistakes, key=lambda m: (m.line, m.column, m.path))))
+    config._folder = Path(path).parent.absolute()
     return config
 
 

@@ -5,6 +5,7 @@ checked in `rules` and `connection`.
 """
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -12,6 +13,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     SecretStr,
     SerializeAsAny,
     WithJsonSchema,
@@ -196,6 +198,12 @@ class Config(_Part):
         "When a failing connection is left alone; `off`: never.", default=CircuitConfig()
     )
     limits: LimitsConfig = _derived("What is too much.", default=LimitsConfig())
+    _folder: Path = PrivateAttr(default=Path())
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the file, from which relative paths in it are taken."""
+        return self._folder
 
     @model_validator(mode="before")
     @classmethod

@@ -18,6 +18,7 @@ from gateway.errors import Outcome, Problem
 from gateway.gateway import Gateway
 from gateway.http.requests import Headers, caller_key, request_id
 from gateway.http.routes import Route
+from gateway.state.store import UnsafeStore
 from gateway.strict_json import Json, dumps
 
 log = logging.getLogger("gateway")
@@ -90,6 +91,12 @@ class App:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                try:
+                    await self.gateway.open()
+                except UnsafeStore as error:
+                    log.error("%s", error)
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    return
                 await send({"type": "lifespan.startup.complete"})
             else:
                 await self.gateway.aclose()

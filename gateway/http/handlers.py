@@ -2,6 +2,7 @@
 
 import asyncio
 import html
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from gateway.codecs import instant_string
@@ -10,8 +11,10 @@ from gateway.drafts import Draft, Patch, validated
 from gateway.errors import CODES, FieldError, Problem
 from gateway.http import requests as read
 from gateway.http.app import Context, Reply
+from gateway.http.writes import key_of, written
 from gateway.listing import FILTERS, SORTS, Lister, Wanted
-from gateway.opportunities import Ask, Opportunities, deadline_in
+from gateway.opportunities import Answer, Ask, Opportunities, deadline_in
+from gateway.outcomes import listed
 from gateway.presenting import connection_info
 from gateway.statuses import STATUSES
 from gateway.strict_json import Json
@@ -21,7 +24,7 @@ MOST_IDS = 100
 MOST_LISTED = 100
 
 
-def _ask(context: Context, connection: Connection, parameters: dict[str, str]) -> Ask:
+def _ask(context: Context, connection: Connection, parameters: dict[str, str], *, urgent: bool = True) -> Ask:
     strict = read.wants_strict(context.headers)
     if strict:
         context.tell["preference-applied"] = "handling=strict"
@@ -31,14 +34,9 @@ def _ask(context: Context, connection: Connection, parameters: dict[str, str]) -
         explain=read.flag(parameters, "explain"),
         raw=read.flag(parameters, "raw"),
         caller=context.caller.name,
+        urgent=urgent,
         request_id=context.request_id,
     )
-
-
-def _refuse_idempotency_key(context: Context) -> None:
-    """A key that is taken but not honoured would be worse than none."""
-    if context.headers.every("idempotency-key"):
-        raise read.bad_header("idempotency-key", "this version has no idempotency yet; leave it out")
 
 
 def _on(context: Context) -> tuple[Opportunities, str]:
@@ -86,7 +84,7 @@ async def list_opportunities(context: Context) -> Reply:
     wanted = _wanted(parameters)
     opportunities = context.gateway.choose(context.caller, context.headers.one("x-crm-connection"))
     context.connection = opportunities.name
-    ask = _ask(context, opportunities.connection, parameters)
+    ask = _ask(context, opportunities.connection, parameters, urgent=False)
     try:
         listing = await Lister(opportunities, wanted, ask).page()
     except Problem as problem:
@@ -145,7 +143,7 @@ async def _by_ids(context: Context, parameters: dict[str, str]) -> Reply:
     async def one(id_: str) -> None:
         try:
             opportunities, native = context.gateway.route(context.caller, header, id_)
-            ask = _ask(context, opportunities.connection, parameters)
+            ask = _ask(context, opportunities.connection, parameters, urgent=False)
             try:
                 answer = await opportunities.get(native, ask)
             finally:
@@ -172,50 +170,68 @@ async def _by_ids(context: Context, parameters: dict[str, str]) -> Reply:
 
 
 async def create_opportunity(context: Context) -> Reply:
-    """A new record: 201 with where it is."""
+    """A new record: 201 with where it is. Under an Idempotency-Key it is made once, however often it is asked for."""
     parameters = read.query(context.scope, ("explain", "raw"))
-    _refuse_idempotency_key(context)
     opportunities = context.gateway.choose(context.caller, context.headers.one("x-crm-connection"))
     context.connection = opportunities.name
     opportunities.need("create")
+    key = key_of(context, "create")
     body = await read.json_body(context.scope, context.receive, context.headers, context.gateway.config.limits.body)
     draft = validated(Draft, body)
     ask = _ask(context, opportunities.connection, parameters)
-    try:
-        answer = await opportunities.create(draft, ask)
-    finally:
-        _done(context, opportunities, ask)
-    location = f"/v1/opportunities/{answer.data['id']}"
-    return Reply(201, {"data": answer.data, "meta": answer.meta}, headers={"location": location})
+    return await _written(context, opportunities, "create", ask, lambda: opportunities.create(draft, ask),
+                          key=key, body=draft)  # fmt: skip
 
 
 async def update_opportunity(context: Context) -> Reply:
-    """The record after a merge patch."""
+    """The record after a merge patch. Under an Idempotency-Key a repeat gets the first answer again."""
     parameters = read.query(context.scope, ("explain", "raw"))
-    _refuse_idempotency_key(context)
     opportunities, native = _on(context)
     opportunities.need("update")
+    key = key_of(context, "update")
     body = await read.json_body(context.scope, context.receive, context.headers, context.gateway.config.limits.body)
     patch = validated(Patch, body)
     ask = _ask(context, opportunities.connection, parameters)
-    try:
-        answer = await opportunities.update(native, patch, ask)
-    finally:
-        _done(context, opportunities, ask)
-    return Reply(body={"data": answer.data, "meta": answer.meta})
+    return await _written(context, opportunities, "update", ask, lambda: opportunities.update(native, patch, ask),
+                          key=key, body=patch, native_id=native)  # fmt: skip
 
 
 async def delete_opportunity(context: Context) -> Reply:
     """Gone."""
     parameters = read.query(context.scope, ())
-    _refuse_idempotency_key(context)
     opportunities, native = _on(context)
+    key = key_of(context, "delete")
     ask = _ask(context, opportunities.connection, parameters)
-    try:
+
+    async def delete() -> Answer:
         await opportunities.delete(native, ask)
+        return Answer({})
+
+    return await _written(context, opportunities, "delete", ask, delete, key=key, native_id=native)
+
+
+async def _written(
+    context: Context,
+    opportunities: Opportunities,
+    operation: str,
+    ask: Ask,
+    work: Callable[[], Awaitable[Answer]],
+    *,
+    key: str | None,
+    body: Json = None,
+    native_id: str = "",
+) -> Reply:
+    try:
+        kept = await written(context, opportunities, operation, ask, work, key=key, body=body, native_id=native_id)
     finally:
         _done(context, opportunities, ask)
-    return Reply(204)
+    return Reply(kept.status, raw=kept.content, headers=dict(kept.headers))
+
+
+async def list_outcomes(context: Context) -> Reply:
+    """Writes whose outcome is unknown, and how those that were have been settled; latest first."""
+    read.query(context.scope, ())
+    return Reply(body={"data": await listed(context.gateway, context.caller), "meta": {}})
 
 
 async def list_connections(context: Context) -> Reply:
@@ -257,8 +273,9 @@ async def healthz(context: Context) -> Reply:
 
 
 async def readyz(context: Context) -> Reply:
-    """Ready to serve."""
+    """Ready to serve: the state store can be reached. No provider is called."""
     read.query(context.scope, ())
+    await context.gateway.check_ready()
     return Reply(body={"status": "ready"})
 
 

@@ -65,6 +65,11 @@ _HEADERS_IN = {
                                    "own deadline.", {"type": "number", "exclusiveMinimum": 0}),
     "Cache-Control": Parameter("Cache-Control", "`no-cache`: ask the provider, whatever is remembered.",
                                {**_TEXT, "examples": ["no-cache"]}),
+    "Idempotency-Key": Parameter("Idempotency-Key", "A key of the caller's own making for this very request: sent again "
+                                 "with the same key it is not done again, but answered as the first time. 1 to 255 "
+                                 "printable ASCII characters, bare or as a string in quotes.",
+                                 {"type": "string", "minLength": 1, "pattern": "^[ -~]+$",
+                                  "examples": ['"8e03978e-40d5-43dd-bc93-6894a57f9324"']}),
     "Prefer": Parameter("Prefer", "`handling=strict` (RFC 7240): refuse whatever the provider cannot do itself, before "
                         "anything is sent.", {**_TEXT, "examples": ["handling=strict"]}),
 }  # fmt: skip
@@ -78,6 +83,8 @@ _HEADERS_OUT: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "RateLimit": ("What is left of the provider's rate limit, where that is known.", _TEXT),
     "RateLimit-Policy": ("The provider's rate limit, where that is known.", _TEXT),
     "Preference-Applied": ("`handling=strict` where it was asked for.", _TEXT),
+    "Idempotency-Expires": ("Until when the Idempotency-Key and its answer are kept.", _TEXT),
+    "Idempotent-Replayed": ("`true`: this is the answer that was given before, byte for byte.", _TEXT),
     "Location": ("Where the new record is.", {"type": "string", "format": "uri-reference"}),
     "Retry-After": ("Seconds to wait.", {"type": "integer", "minimum": 0}),
     "Allow": ("The methods that can be used.", _TEXT),
@@ -237,6 +244,8 @@ def _usual_headers(route: Route) -> list[str]:
     if "X-CRM-Connection" in route.headers:
         names += ["X-CRM-Connection", "RateLimit", "RateLimit-Policy", "Preference-Applied"]
         names += ["X-Cache"] if route.method == "GET" else []
+    if "Idempotency-Key" in route.headers:
+        names += ["Idempotency-Expires", "Idempotent-Replayed"]
     return names
 
 

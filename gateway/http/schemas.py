@@ -394,6 +394,35 @@ class Translation(TypedDict):
     meta: Annotated[TranslationMeta, Field(description="What was lost on the way.")]
 
 
+class UnknownWrite(TypedDict):
+    """A write whose outcome is or was unknown."""
+
+    __pydantic_config__ = _CLOSED  # type: ignore[misc]  # pydantic reads it off a TypedDict
+    id: Annotated[str, Field(description="What `crm-gateway outcomes --settle` takes. No key can be told from it.")]
+    connection: Annotated[str, Field(description="Where the write went.")]
+    caller: Annotated[str | None, Field(description="Who sent it; null where no caller is configured.")]
+    operation: Annotated[Literal["create", "update", "delete"], Field(description="What was asked for.")]
+    keyed: Annotated[bool, Field(description="Whether it came with an Idempotency-Key, which it holds until settled.")]
+    outcome: Annotated[Literal["unknown", "applied", "not_applied"], Field(description="What is known of it by now.")]
+    settled_by: Annotated[Literal["holder", "look-up", "operator", "repeat"] | None, Field(
+        description="How it came to be known; null while it is not.")]  # fmt: skip
+    opportunity: Annotated[str | None, Field(description="The record that a create was found to have made.")]
+    began_at: Annotated[str, Field(description="When the request came.", json_schema_extra={"format": "date-time"})]
+    since: Annotated[str, Field(description="Since when the outcome is what it is.",
+                                json_schema_extra={"format": "date-time"})]  # fmt: skip
+    looks: Annotated[int, Field(description="Look-ups, late enough to count, that found nothing.")]
+    holder_gone: Annotated[bool, Field(
+        description="Whether who sent it is known to send no more; absence is not concluded before.")]  # fmt: skip
+
+
+class OutcomeList(TypedDict):
+    """What is unknown first, then what was, the latest first."""
+
+    __pydantic_config__ = _CLOSED  # type: ignore[misc]  # pydantic reads it off a TypedDict
+    data: Annotated[list[UnknownWrite], Field(description="The writes.")]
+    meta: Annotated[NoMeta, Field(description="Empty.")]
+
+
 class Health(TypedDict):
     """How the gateway itself is."""
 
@@ -411,7 +440,7 @@ MODELS: Mapping[str, Any] = {
     model.__name__: model
     for model in (
         OpportunityAnswer, OpportunityPage, WrittenOpportunity, ConnectionList, ConnectionAnswer, Translation, Health,
-        OpenApiDocument, Problem, Draft, Patch, Record,
+        OutcomeList, OpenApiDocument, Problem, Draft, Patch, Record,
     )
 }  # fmt: skip
 """What the `body` and the `answer` of a route may name."""

@@ -1,6 +1,6 @@
 """The routes, bound to their handlers. What stands here is what OpenAPI says, and nothing else is served."""
 
-from gateway.callers import DELETE, READ, WRITE
+from gateway.callers import DELETE, OPERATOR, READ, WRITE
 from gateway.http import handlers
 from gateway.http.routes import Parameter, Route
 from gateway.listing import SORTS
@@ -16,6 +16,7 @@ _PROVIDER = (
     "conflict", "provider-auth-failed", "provider-bad-answer", "provider-error", "provider-rejected", "provider-timeout",
     "provider-unavailable", "rate-limited",
 )  # fmt: skip
+_KEYED = ("idempotency-in-flight", "idempotency-mismatch", "state-store-unavailable")
 _BODY = ("too-large", "unsupported-media-type", "request-timeout", "invalid-opportunity")
 
 
@@ -49,7 +50,7 @@ def routes() -> tuple[Route, ...]:
     item = "/v1/opportunities/{id}"
     dialects = {"type": "string", "enum": list(dialect_names())}
     select = ("X-CRM-Connection", "X-Request-Timeout", "Cache-Control")
-    writes = ("X-CRM-Connection", "X-Request-Timeout", "Prefer")
+    writes = ("X-CRM-Connection", "X-Request-Timeout", "Prefer", "Idempotency-Key")
     return (
         Route("GET", item, "get_opportunity", "Read one opportunity", handlers.get_opportunity, READ,
               (_EXPLAIN, _RAW), select, answer="OpportunityAnswer",
@@ -59,13 +60,15 @@ def routes() -> tuple[Route, ...]:
               problems=("not-found", "not-native", "operation-not-supported", *_PROVIDER)),
         Route("POST", "/v1/opportunities", "create_opportunity", "Create an opportunity", handlers.create_opportunity,
               WRITE, (_EXPLAIN, _RAW), writes, "Draft", 201, "WrittenOpportunity",
-              problems=("not-found", "operation-not-supported", "not-writable", *_BODY, *_PROVIDER)),
+              problems=("not-found", "operation-not-supported", "not-writable", *_BODY, *_KEYED, *_PROVIDER)),
         Route("PATCH", item, "update_opportunity", "Change an opportunity by a merge patch",
               handlers.update_opportunity, WRITE, (_EXPLAIN, _RAW), writes, "Patch", 200, "WrittenOpportunity",
-              problems=("not-found", "operation-not-supported", "not-writable", *_BODY, *_PROVIDER)),
+              problems=("not-found", "operation-not-supported", "not-writable", *_BODY, *_KEYED, *_PROVIDER)),
         Route("DELETE", item, "delete_opportunity", "Delete an opportunity", handlers.delete_opportunity, DELETE,
               (), writes[:2], None, 204, None,
-              problems=("not-found", "operation-not-supported", *_PROVIDER)),
+              problems=("not-found", "operation-not-supported", "state-store-unavailable", *_PROVIDER)),
+        Route("GET", "/v1/outcomes", "list_outcomes", "Writes whose outcome is or was unknown", handlers.list_outcomes,
+              OPERATOR, answer="OutcomeList", problems=("state-store-unavailable",)),
         Route("GET", "/v1/connections", "list_connections", "What each connection can do", handlers.list_connections,
               "", answer="ConnectionList"),
         Route("GET", "/v1/connections/{name}", "get_connection", "What one connection can do",
@@ -76,7 +79,8 @@ def routes() -> tuple[Route, ...]:
                Parameter("to", "The dialect of the answer.", dialects, True)),
               (), "Record", 200, "Translation", problems=_BODY),
         Route("GET", "/healthz", "healthz", "Alive", handlers.healthz, answer="Health"),
-        Route("GET", "/readyz", "readyz", "Ready to serve", handlers.readyz, answer="Health"),
+        Route("GET", "/readyz", "readyz", "Ready to serve", handlers.readyz, answer="Health",
+              problems=("state-store-unavailable",)),
         Route("GET", "/problems/{code}", "problem_page", "What a problem code means and what to do",
               handlers.problem_page, media="text/html", problems=("not-found",)),
         *description.routes(),

@@ -1,0 +1,391 @@
+"""A write under an Idempotency-Key: claimed durably before a byte goes out, run once, answered alike to whoever repeats it.
+
+    Idempotency.run      the whole course of one keyed write: claim, run, keep the answer; or the answer kept before
+    Guard                asked before each byte that may go out: may I still send?
+    Idempotency.note     a write without a key whose outcome is unknown: kept too, so that it is listed and settled
+
+What runs is a task of its own, so that a caller who leaves does not end it. What could not be written down at the end
+(the store being away) is tried again for as long as the process lives; a process that dies before leaves a claim that
+says `sending`, which is unknown to whoever finds it, and never run again blindly.
+"""
+
+import asyncio
+import hashlib
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from typing import Any, TypeVar
+
+import msgspec
+
+from gateway.adapter import Call
+from gateway.codecs import MISSING
+from gateway.errors import Problem
+from gateway.ledger import NotApplied, Plan, Sent
+from gateway.opportunities import Answer
+from gateway.state import claims
+from gateway.state.claims import Claim
+from gateway.state.holders import here
+from gateway.state.store import RecordTaken, StateUnavailable, Store, Transition, UnsafeStore
+from gateway.strict_json import Json, dumps, loads
+
+T = TypeVar("T")
+log = logging.getLogger("gateway")
+
+REPORT_SECONDS = 0.5
+"""How long to wait between tries to write down how a write ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An answer as it is kept and given again: the same bytes."""
+
+    status: int
+    content: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+    record: str = ""
+
+    def packed(self) -> bytes:
+        """As a claim holds it."""
+        return msgspec.msgpack.encode((self.status, self.content, self.headers, self.record))
+
+
+def unpacked(answer: bytes) -> Kept:
+    """The answer that a claim holds."""
+    return Kept(*msgspec.msgpack.decode(answer, type=tuple[int, bytes, tuple[tuple[str, str], ...], str]))
+
+
+def kept(operation: str, answer: Answer) -> Kept:
+    """An answer to a write, as bytes that are the same each time it is given."""
+    if operation == "delete":
+        return Kept(204, b"")
+    headers: Mapping[str, str] = {}
+    if operation == "create":
+        headers = {"location": f"/v1/opportunities/{answer.data['id']}"}
+    content = dumps({"data": answer.data, "meta": answer.meta})
+    record = answer.data["native_id"] if operation == "create" else ""
+    return Kept(201 if operation == "create" else 200, content, tuple(headers.items()), record)
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a look-up needs to know of a write, and what its answer is made from. `sent_at` is Unix time here."""
+
+    operation: str
+    native_id: str
+    plan: Plan
+    sent_at: float
+    explain: bool = False
+    raw: bool = False
+
+    def packed(self) -> bytes:
+        """As a claim holds it."""
+        plan = self.plan
+        return dumps({
+            "operation": self.operation, "native_id": self.native_id, "sent_at": repr(self.sent_at),
+            "explain": self.explain, "raw": self.raw, "bodies": plan.bodies,
+            "sent": [[sent.field, sent.value, sent.operation] for sent in plan.sent],
+            "refused": [
+                [entry.field, entry.reason, entry.detail, *([] if entry.sent is MISSING else [entry.sent])]
+                for entry in plan.refused
+            ],
+        })  # fmt: skip
+
+    @classmethod
+    def unpacked(cls, about: bytes) -> "About":
+        """What `packed` made."""
+        told: Any = loads(about)
+        plan = Plan(
+            told["bodies"],
+            [Sent(path, value, operation) for path, value, operation in told["sent"]],
+            [NotApplied(*entry) for entry in told["refused"]],
+        )
+        return cls(
+            told["operation"], told["native_id"], plan, float(told["sent_at"]), told["explain"], told["raw"]
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One write as the caller asked for it. `body` is the input as it was understood; `key` None: it came without."""
+
+    caller: str
+    connection: str
+    operation: str
+    method: str
+    route: str
+    body: Json
+    key: str | None
+    lease: float
+    native_id: str = ""
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it sets absolute values, so that doing it twice is doing it once."""
+        return self.operation == "update"
+
+
+@dataclass(slots=True)
+class Guard:
+    """Stands before the wire for one write: what is sent is known to the store first, or is not sent."""
+
+    fence: int = 0
+    key: str = ""
+    explain: bool = False
+    raw: bool = False
+    operation: str = ""
+    native_id: str = ""
+    connection: str = ""
+    about: About | None = None
+    sent: bool = False
+    check: "Callable[[Guard], Awaitable[None]] | None" = None
+
+    def planned(self, plan: Plan) -> None:
+        """What is going to be sent."""
+        self.about = About(self.operation, self.native_id, plan, time.time(), self.explain, self.raw)
+
+    @property
+    def twin(self) -> str:
+        """The same for two writes that a look-up cannot tell apart."""
+        if self.about is None:
+            return ""
+        return _digest(self.connection, self.operation, self.native_id, _canonical(self.about.plan.bodies))
+
+    async def before(self, call: Call) -> None:
+        """Raises `Problem` unless this write may go out now. Asked before each try of each call that changes something."""
+        if self.check is not None:
+            await self.check(self)
+        self.sent = True
+
+
+@dataclass(slots=True)
+class Course:
+    """How a keyed write ended: the answer, whether it is one kept before, and until when it is kept (Unix time)."""
+
+    kept: Kept
+    replayed: bool
+    expires: float
+
+    def headers(self) -> dict[str, str]:
+        """What the caller is told of it."""
+        told = {"idempotency-expires": formatdate(self.expires, usegmt=True)}
+        return {**told, "idempotent-replayed": "true"} if self.replayed else told
+
+
+@dataclass(slots=True)
+class Idempotency:
+    """Keyed writes over a store. `keep` and `lag` are seconds; `look` settles one unknown claim now, if it can."""
+
+    store: Store
+    keep: float
+    lag: float
+    holder: str = field(default_factory=here)
+    look: "Callable[[Claim], Awaitable[None]] | None" = None
+    _running: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    async def run(self, write: Write, guard: Guard, work: Callable[[], Awaitable[Kept]]) -> Course:
+        """The answer to this write: of `work`, run once with `guard` before the wire, or as kept from before.
+
+        Raises `Problem`: what `work` raised, or `idempotency-in-flight`, `idempotency-mismatch`, `provider-timeout` (the
+        outcome is unknown, or turned out to be nothing), `state-store-unavailable` (then nothing was sent).
+        """
+        if write.key is None:
+            raise ValueError("a write without a key is not run here")
+        asked = self._asked(write, _digest(write.caller, write.connection, write.key))
+        claim, verdict, now = await self._take(asked, write)
+        if verdict == "unknown" and self.look is not None:
+            await self.look(claim)
+            claim, verdict, now = await self._take(asked, write)
+        if verdict == "done":
+            return Course(unpacked(claim.answer), True, time.time() + claim.expires - now)
+        if verdict != "mine":
+            raise self._told(verdict, claim, write)
+        guard.fence, guard.key, guard.check = asked.fence, asked.key, self._check(write)
+        task = asyncio.create_task(self._course(write, guard, work))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    async def outcomes(self) -> list[Claim]:
+        """Writes whose outcome is or was unknown. Raises `Problem`."""
+        try:
+            return await self.store.outcomes()
+        except (StateUnavailable, UnsafeStore) as error:
+            raise self._away(error, None) from None
+
+    async def ready(self, connection: str | None) -> None:
+        """Raises `Problem` when the store is away: then nothing is written, with a key or without."""
+        try:
+            await self.store.check()
+        except (StateUnavailable, UnsafeStore) as error:
+            raise self._away(error, connection) from None
+
+    async def note(self, write: Write, guard: Guard) -> None:
+        """Keep a write without a key whose outcome is unknown. What cannot be kept is logged."""
+        if guard.about is None:
+            return
+        asked = self._asked(write, _digest("", write.connection, secrets.token_hex(16)), keyless=True)
+        about, twin = guard.about.packed(), guard.twin
+
+        def lost(held: Claim | None, now: float) -> tuple[Claim | None, None]:
+            claim, _ = claims.take(held, asked, now, lease=0.0)
+            claim, _ = claims.send(claim, asked.fence, now, lease=0.0, about=about, twin=twin)
+            claim, _ = claims.lose(claim, asked.fence, now)
+            return claim, None
+
+        self._later(self._until_written(asked.key, lost))
+
+    async def aclose(self) -> None:
+        """Wait for the writes that are under way; what is only waiting for the store is given up, and logged."""
+        await asyncio.gather(*(task for task in self._running if not task.get_name().startswith("report")),
+                             return_exceptions=True)  # fmt: skip
+        for task in list(self._running):
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    # --- claiming
+
+    def _asked(self, write: Write, key: str, *, keyless: bool = False) -> Claim:
+        fingerprint = _digest(write.method, write.route, _canonical(write.body))
+        return Claim(
+            key=key, fence=secrets.randbits(62), word="claimed", fingerprint=fingerprint, connection=write.connection,
+            caller=write.caller, operation=write.operation, holder=self.holder, began=0.0, since=0.0, lease=0.0,
+            keyless=keyless,
+        )  # fmt: skip
+
+    async def _take(self, asked: Claim, write: Write) -> tuple[Claim, claims.Verdict, float]:
+        def take(held: Claim | None, now: float) -> tuple[Claim | None, tuple[Claim, claims.Verdict, float]]:
+            claim, verdict = claims.take(held, asked, now, lease=write.lease, may_repeat=write.repeats)
+            return claim, (claim or asked, verdict, now)
+
+        return await self._changed(asked.key, take, write.connection)
+
+    def _told(self, verdict: claims.Verdict, claim: Claim, write: Write) -> Problem:
+        if verdict == "in-flight":
+            return Problem("idempotency-in-flight", "A request with this Idempotency-Key is still running.",
+                           retry_after=1, connection=write.connection, outcome="unknown")  # fmt: skip
+        if verdict == "mismatch":
+            return Problem("idempotency-mismatch", "This Idempotency-Key belongs to another request.",
+                           connection=write.connection, outcome="not_applied")  # fmt: skip
+        if verdict == "absent":
+            return Problem(
+                "provider-timeout", "The write was found not to have been applied; the Idempotency-Key is free again.",
+                connection=write.connection, outcome="not_applied", retry_after=1,
+            )  # fmt: skip
+        return Problem(
+            "provider-timeout", "What became of the write is not known yet. It is not sent a second time.",
+            connection=write.connection, outcome="unknown", retry_after=max(1, round(self.lag)), retryable=True,
+        )  # fmt: skip
+
+    def _check(self, write: Write) -> Callable[[Guard], Awaitable[None]]:
+        async def check(guard: Guard) -> None:
+            assert guard.about is not None
+            about, twin = guard.about.packed(), guard.twin
+            may = await self._changed(
+                guard.key,
+                lambda held, now: claims.send(held, guard.fence, now, lease=write.lease, about=about, twin=twin),
+                write.connection,
+            )
+            if not may:
+                raise Problem("idempotency-in-flight", "Another request with this Idempotency-Key has taken over.",
+                              retry_after=1, connection=write.connection, outcome="unknown")  # fmt: skip
+
+        return check
+
+    async def _changed(self, key: str, transition: Transition[T], connection: str) -> T:
+        try:
+            return await self.store.change(key, transition)
+        except (StateUnavailable, UnsafeStore) as error:
+            raise self._away(error, connection) from None
+
+    def _away(self, error: Exception, connection: str | None) -> Problem:
+        log.warning("state store: %s", error)
+        return Problem(
+            "state-store-unavailable", "What must be remembered before a write could not be written down.",
+            retry_after=1, connection=connection,
+        )  # fmt: skip
+
+    # --- the course
+
+    async def _course(self, write: Write, guard: Guard, work: Callable[[], Awaitable[Kept]]) -> Course:
+        try:
+            kept = await work()
+        except Problem as problem:
+            # `applied`: an update that took but could not be read back; a repeat sets the same values once more.
+            if guard.sent and problem.outcome in ("unknown", "applied"):
+                problem.retry_after = problem.retry_after or max(1, round(self.lag))
+                await self._write_down(guard.key, lambda held, now: claims.lose(held, guard.fence, now))
+            else:
+                await self._write_down(guard.key, lambda held, now: claims.release(held, guard.fence))
+            raise
+        except BaseException:
+            if guard.sent:
+                await self._write_down(guard.key, lambda held, now: claims.lose(held, guard.fence, now))
+            else:
+                await self._write_down(guard.key, lambda held, now: claims.release(held, guard.fence))
+            raise
+        answer = kept.packed()
+        done = await self._write_down(
+            guard.key,
+            lambda held, now: claims.answer(held, guard.fence, now, answer=answer, record=kept.record, keep=self.keep),
+        )
+        expires = time.time() + self.keep
+        if done is not None and done.answer != answer:  # settled meanwhile: everybody gets the one answer
+            return Course(unpacked(done.answer), True, expires)
+        return Course(kept, False, expires)
+
+    async def _write_down(self, key: str, transition: Transition[T]) -> T | None:
+        """What the transition results in; None when the store cannot be asked now, and then it is told later."""
+        try:
+            return await self.store.change(key, transition)
+        except RecordTaken:
+            log.error("claim %s: its record stands under another claim; see `crm-gateway outcomes`", key[:16])
+            return None
+        except (StateUnavailable, UnsafeStore) as error:
+            log.warning("state store: %s; will be written down when it is back", error)
+            self._later(self._until_written(key, transition))
+            return None
+
+    async def _until_written(self, key: str, transition: Transition[Any]) -> None:
+        while True:
+            try:
+                await self.store.change(key, transition)
+                return
+            except RecordTaken:
+                return
+            except (StateUnavailable, UnsafeStore):
+                await asyncio.sleep(REPORT_SECONDS)
+
+    def _later(self, work: Any) -> None:
+        task = asyncio.create_task(work, name="report")
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # its caller may have left: then nobody else asks
+
+
+def _digest(*parts: str | bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        raw = part.encode() if isinstance(part, str) else part
+        digest.update(len(raw).to_bytes(8, "big") + raw)
+    return digest.hexdigest()[:40]
+
+
+def _canonical(value: Json) -> bytes:
+    """The same bytes for equal input, however it was written."""
+    return dumps(_sorted(value))
+
+
+def _sorted(value: Json) -> Json:
+    if isinstance(value, Mapping):
+        return {name: _sorted(value[name]) for name in sorted(value)}
+    if isinstance(value, list):
+        return [_sorted(inner) for inner in value]
+    return value

@@ -1,0 +1,65 @@
+"""What an operator does about writes whose outcome is unknown: list them, and settle what no look-up can."""
+
+from gateway.callers import Caller
+from gateway.errors import FieldError, Problem
+from gateway.gateway import Gateway
+from gateway.idempotency import Kept
+from gateway.opportunities import Answer
+from gateway.presenting import outcome_body
+from gateway.state import claims
+from gateway.state.claims import Claim
+from gateway.state.store import RecordTaken, StateUnavailable, Store, UnsafeStore
+from gateway.strict_json import Json
+
+
+async def listed(gateway: Gateway, caller: Caller) -> list[dict[str, Json]]:
+    """Writes of the caller's connections whose outcome is or was unknown: unknown ones first, then the latest settled."""
+    if gateway.idempotency is None:
+        return []
+    return [outcome_body(claim) for claim in await gateway.idempotency.outcomes() if caller.may_use(claim.connection)]
+
+
+async def settle(gateway: Gateway, id_: str, *, applied: bool, record: str | None = None) -> dict[str, Json]:
+    """The write of this id settled as somebody found it at the provider; whoever repeats it gets that answer.
+
+    `record`: the native id of the record that a create made. Raises `Problem`.
+    """
+    if gateway.idempotency is None or gateway.settler is None:
+        raise Problem("not-found", "The gateway runs with `state: off`: nothing is remembered.")
+    store, keep = gateway.idempotency.store, gateway.idempotency.keep
+    try:
+        claim = await _unknown(store, id_)
+        if not applied:
+            await store.change(id_, lambda held, now: claims.settle_absent(held, now, keep=keep, how="operator"))
+        else:
+            if claim.operation == "create" and not record:
+                raise Problem("invalid-request", "Say which record the create made.",
+                              errors=[FieldError("record", "the provider's own id of the record")])  # fmt: skip
+            kept = await _answer(gateway, claim, record or "")
+            await gateway.settler.settle_found(claim, kept, "operator")
+        return outcome_body(await _claim(store, id_))
+    except RecordTaken:
+        raise Problem("conflict", "Another write is already known to have made this record.", origin="caller") from None
+    except (StateUnavailable, UnsafeStore) as error:
+        raise Problem("state-store-unavailable", f"The state store cannot be reached: {error}.") from None
+
+
+async def _answer(gateway: Gateway, claim: Claim, record: str) -> Kept:
+    assert gateway.settler is not None
+    if claim.operation == "delete":
+        return gateway.settler.answered("delete", Answer({}))
+    return await gateway.settler.answer_of(claim, record)
+
+
+async def _claim(store: Store, id_: str) -> Claim:
+    claim = await store.claim(id_)
+    if claim is None:
+        raise Problem("not-found", "There is no such outcome; see `crm-gateway outcomes`.")
+    return claim
+
+
+async def _unknown(store: Store, id_: str) -> Claim:
+    claim = await _claim(store, id_)
+    if claim.word != "unknown":
+        raise Problem("conflict", f"This write is not unknown: {outcome_body(claim)['outcome']}.", origin="caller")
+    return claim

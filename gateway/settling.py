@@ -1,0 +1,244 @@
+"""Writes whose outcome is unknown, settled by looking: never by time, and never by sending them again.
+
+A create is looked for where its adapter says (`look_up`): a record that is newer than the write, that no other claim stands
+for, and that is in every leaf as it was sent, is the one. Absence needs two looks later than `lookup_lag` after the
+holder's last word, over a list that goes back far enough. Whatever is in between stays unknown.
+An update is settled when the record has all that was sent, a delete when the record is gone.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Literal
+
+from gateway.adapter import Reply
+from gateway.codecs import MISSING
+from gateway.errors import Problem
+from gateway.idempotency import About, Kept
+from gateway.ledger import equal, lookup, settle
+from gateway.opportunities import Answer, Ask, Opportunities, deadline_in
+from gateway.state import claims
+from gateway.state.claims import Claim
+from gateway.state.holders import is_dead
+from gateway.state.store import RecordTaken, StateUnavailable, Store, UnsafeStore
+from gateway.strict_json import Json
+
+log = logging.getLogger("gateway")
+
+TICK = 1.0
+"""Seconds between two rounds over the open claims."""
+SHORTEST, LONGEST = 0.5, 60.0
+"""Seconds between two looks for the same write: more, the longer it has been unknown."""
+SKEW = 2.0
+"""How far the provider's clock may be from where its `Date` header puts it."""
+NO_CLOCK = 300.0
+"""How far it may be when it says nothing of it."""
+
+Sight = Literal["absent", "unclear"]
+
+
+@dataclass(slots=True)
+class Settler:
+    """Settles the unknown claims of one gateway's connections. `on` gives a connection's opportunities, None if unknown.
+
+    `answered` shapes an opportunity as the answer that is kept, `gone` the answer to a delete.
+    """
+
+    store: Store
+    lag: float
+    keep: float
+    on: Callable[[str], Opportunities | None]
+    answered: Callable[[str, Answer], Kept]
+    _task: asyncio.Task[None] | None = field(default=None)
+
+    def start(self) -> None:
+        """Begin the rounds, in the running loop."""
+        self._task = asyncio.create_task(self._rounds())
+
+    async def aclose(self) -> None:
+        """End the rounds; a look under way is given up, and made again by whoever comes next."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _rounds(self) -> None:
+        while True:
+            try:
+                await self.round()
+            except (StateUnavailable, UnsafeStore):
+                pass  # told by readyz; writes are refused meanwhile
+            except Exception:
+                log.exception("settling failed; it is tried again")
+            await asyncio.sleep(TICK if self.lag >= TICK else max(0.2, self.lag))
+
+    async def round(self) -> None:
+        """One look at every open claim whose turn it is."""
+        for claim in await self.store.open_claims():
+            if claim.word in ("claimed", "sending"):
+                await self.store.change(claim.key, claims.expire_lease)
+            elif not claim.finished and is_dead(claim.holder):
+                holder = claim.holder
+                await self.store.change(claim.key, lambda held, now, dead=holder: claims.bury(held, dead, now))  # type: ignore[misc]  # mypy infers no default
+            else:
+                await self.look(claim)
+
+    async def look(self, claim: Claim) -> None:
+        """Look for what became of a write, if it is time to; whatever that says is written down. Never raises `Problem`."""
+        opportunities = self.on(claim.connection)
+        if opportunities is None or not _can_look(opportunities, claim.operation):
+            return
+        now = await self.store.now()
+        due = claim.finished and now > claim.since + self.lag
+        pause = SHORTEST if due and claim.looks else min(LONGEST, max(SHORTEST, (now - claim.since) / 4))
+        looked = await self.store.change(claim.key, lambda held, now: claims.look(held, now, pause=pause))
+        if not looked:
+            return
+        try:
+            sight = await self._sight(claim, About.unpacked(claim.about), opportunities)
+        except Problem as problem:
+            log.warning("claim %s: the look-up failed: %s", claim.key[:16], problem.code)
+            return
+        if sight == "unclear":
+            return
+        if sight == "absent":
+            gone = await self.store.change(
+                claim.key, lambda held, now: claims.missed(held, now, looked, lag=self.lag, keep=self.keep)
+            )
+            if gone:
+                log.info("claim %s: settled by look-up, not applied", claim.key[:16])
+        elif await self.settle_found(claim, sight, "look-up"):
+            log.info("claim %s: settled by look-up, applied", claim.key[:16])
+
+    async def settle_found(self, claim: Claim, kept: Kept, how: str) -> bool:
+        """The claim is done with this answer. Raises `RecordTaken`."""
+        return await self.store.change(
+            claim.key,
+            lambda held, now: claims.found(
+                held, now, answer=kept.packed(), record=kept.record, keep=self.keep, how=how
+            ),
+        )  # fmt: skip
+
+    async def answer_of(self, claim: Claim, native_id: str) -> Kept:
+        """The answer to a write, made from the record as it is now. Raises `Problem`."""
+        about = About.unpacked(claim.about)
+        opportunities = self.on(claim.connection)
+        if opportunities is None:
+            raise Problem("not-found", "There is no such connection any more.")
+        return await self._answer(claim, about, native_id, opportunities)
+
+    async def _answer(self, claim: Claim, about: About, native_id: str, opportunities: Opportunities) -> Kept:
+        ask = self._ask(opportunities, about)
+        stored = await opportunities.read(native_id, ask)
+        return self.answered(claim.operation, opportunities.written(stored, about.plan, ask))
+
+    # --- looking
+
+    async def _sight(self, claim: Claim, about: About, opportunities: Opportunities) -> Kept | Sight:
+        if about.operation == "create":
+            return await self._sight_of_create(claim, about, opportunities)
+        try:
+            read = await opportunities.read(about.native_id, self._ask(opportunities, about))
+        except Problem as problem:
+            if problem.code != "not-found":
+                raise
+            if about.operation == "delete":
+                return self.answered("delete", Answer({}))
+            return "unclear"
+        if about.operation == "delete":
+            return "absent"
+        applied, missed = settle(about.plan, read.opportunity, {})
+        if any(entry.reason == "ignored" for entry in missed):
+            return "unclear" if applied else "absent"
+        return self.answered(claim.operation, opportunities.written(read, about.plan, self._ask(opportunities, about)))
+
+    async def _sight_of_create(self, claim: Claim, about: About, opportunities: Opportunities) -> Kept | Sight:
+        adapter = opportunities.adapter
+        query = adapter.look_up(about.plan.bodies)
+        if query is None:
+            return "unclear"
+        others = [other for other in await self.store.open_claims(claim.connection)
+                  if other.twin == claim.twin and other.key != claim.key]  # fmt: skip
+        if any(not other.finished for other in others):
+            return "unclear"  # a record found now might be the one that another is just making
+        ask = self._ask(opportunities, about)
+        call = adapter.list(query)
+        reply = await opportunities.send(call, ask)
+        page = adapter.page(reply.body, query)
+        if page is None:
+            return "unclear"
+        sure, maybe = _newer_than(about.sent_at, reply)
+        doubt, reached = False, len(page.items) < query.size and page.next is None
+        for item in page.items:
+            try:
+                found = opportunities.record_of(item, call).opportunity
+            except Problem:
+                doubt = True
+                continue
+            made = _instant(found.get("created_at"))
+            if made is not None and made < maybe:
+                reached = True
+                continue
+            likeness = _likeness(about, found, adapter.no_proof)
+            if likeness == "other" or await self._is_taken(claim, found["native_id"]):
+                continue
+            if likeness == "same" and made is not None and made >= sure:
+                try:
+                    kept = await self._answer(claim, about, found["native_id"], opportunities)
+                    if await self.settle_found(claim, kept, "look-up"):
+                        log.info("claim %s: settled by look-up, applied", claim.key[:16])
+                    return "unclear"  # it is settled, by us or by another
+                except RecordTaken:
+                    continue
+            doubt = True
+        return "absent" if reached and not doubt else "unclear"
+
+    async def _is_taken(self, claim: Claim, native_id: str) -> bool:
+        holder = await self.store.holder_of(claim.connection, native_id)
+        return holder is not None and holder != claim.key
+
+    @staticmethod
+    def _ask(opportunities: Opportunities, about: About) -> Ask:
+        return Ask(deadline_in(opportunities.connection.timeout), explain=about.explain, raw=about.raw)
+
+
+def _can_look(opportunities: Opportunities, operation: str) -> bool:
+    adapter = opportunities.adapter
+    needed = ("look_up", "list", "get") if operation == "create" else ("get",)
+    return all(callable(getattr(adapter, name, None)) for name in needed)
+
+
+def _newer_than(sent_at: float, reply: Reply) -> tuple[float, float]:
+    """(a record made at or after this by the provider's clock is newer than the write, one made before this is older)."""
+    try:
+        theirs = parsedate_to_datetime(reply.headers["date"]).timestamp()
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return sent_at, sent_at - NO_CLOCK
+    there = sent_at + theirs - (time.time() - reply.elapsed / 2)
+    return there - SKEW, there - 2 * SKEW
+
+
+def _instant(value: Json) -> float | None:
+    return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else None
+
+
+_PLACE = re.compile(r"\[\d+\]")
+
+
+def _likeness(about: About, found: Mapping[str, Json], no_proof: frozenset[str]) -> Literal["same", "alike", "other"]:
+    """`same`: in every leaf that the list tells as it was sent. `other`: another name. `alike`: neither."""
+    same = True
+    for sent in about.plan.sent:
+        stored = lookup(found, sent.field)
+        if stored is MISSING or equal(sent.value, stored):
+            continue
+        if sent.field == "name":
+            return "other"
+        bare = _PLACE.sub("", sent.field)
+        if not any(bare == path or bare.startswith(f"{path}.") for path in no_proof):
+            same = False
+    return "same" if same else "alike"
