@@ -21,16 +21,16 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from gateway.about import About
 from gateway.adapter import Call
-from gateway.codecs import MISSING
 from gateway.errors import Problem
-from gateway.ledger import NotApplied, Plan, Sent
+from gateway.ledger import Plan
 from gateway.opportunities import Answer
 from gateway.state import claims
 from gateway.state.claims import Claim
 from gateway.state.holders import here
 from gateway.state.store import RecordTaken, StateUnavailable, Store, Transition, UnsafeStore
-from gateway.strict_json import Json, dumps, loads
+from gateway.strict_json import Json, dumps
 
 T = TypeVar("T")
 log = logging.getLogger("gateway")
@@ -68,44 +68,6 @@ def kept(operation: str, answer: Answer) -> Kept:
     content = dumps({"data": answer.data, "meta": answer.meta})
     record = answer.data["native_id"] if operation == "create" else ""
     return Kept(201 if operation == "create" else 200, content, tuple(headers.items()), record)
-
-
-@dataclass(frozen=True, slots=True)
-class About:
-    """What a look-up needs to know of a write, and what its answer is made from. `sent_at` is Unix time here."""
-
-    operation: str
-    native_id: str
-    plan: Plan
-    sent_at: float
-    explain: bool = False
-    raw: bool = False
-
-    def packed(self) -> bytes:
-        """As a claim holds it."""
-        plan = self.plan
-        return dumps({
-            "operation": self.operation, "native_id": self.native_id, "sent_at": repr(self.sent_at),
-            "explain": self.explain, "raw": self.raw, "bodies": plan.bodies,
-            "sent": [[sent.field, sent.value, sent.operation] for sent in plan.sent],
-            "refused": [
-                [entry.field, entry.reason, entry.detail, *([] if entry.sent is MISSING else [entry.sent])]
-                for entry in plan.refused
-            ],
-        })  # fmt: skip
-
-    @classmethod
-    def unpacked(cls, about: bytes) -> "About":
-        """What `packed` made."""
-        told: Any = loads(about)
-        plan = Plan(
-            told["bodies"],
-            [Sent(path, value, operation) for path, value, operation in told["sent"]],
-            [NotApplied(*entry) for entry in told["refused"]],
-        )
-        return cls(
-            told["operation"], told["native_id"], plan, float(told["sent_at"]), told["explain"], told["raw"]
-        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,32 +1,27 @@
 """Writes whose outcome is unknown, settled by looking: never by time, and never by sending them again.
 
-A create is looked for where its adapter says (`look_up`): a record that is newer than the write, that no other claim stands
-for, and that is in every leaf as it was sent, is the one. Absence needs two looks later than `lookup_lag` after the
-holder's last word, over a list that goes back far enough. Whatever is in between stays unknown.
+A create is looked for where its adapter says (`looking`); the record that it made is one that no other claim stands for.
+Absence needs two looks later than `lookup_lag` after the holder's last word, over a list that goes back far enough.
+Whatever is in between stays unknown.
 An update is settled when the record has all that was sent, a delete when the record is gone.
 """
 
 import asyncio
 import logging
-import re
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import Literal
 
-from gateway.adapter import Reply
-from gateway.codecs import MISSING
+from gateway.about import About
 from gateway.errors import Problem
-from gateway.idempotency import About, Kept
-from gateway.ledger import equal, lookup, settle
+from gateway.idempotency import Kept
+from gateway.ledger import settle
+from gateway.looking import look_for
 from gateway.opportunities import Answer, Ask, Opportunities, deadline_in
 from gateway.state import claims
 from gateway.state.claims import Claim
 from gateway.state.holders import is_dead
 from gateway.state.store import RecordTaken, StateUnavailable, Store, UnsafeStore
-from gateway.strict_json import Json
 
 log = logging.getLogger("gateway")
 
@@ -34,11 +29,6 @@ TICK = 1.0
 """Seconds between two rounds over the open claims."""
 SHORTEST, LONGEST = 0.5, 60.0
 """Seconds between two looks for the same write: more, the longer it has been unknown."""
-SKEW = 2.0
-"""How far the provider's clock may be from where its `Date` header puts it."""
-NO_CLOCK = 300.0
-"""How far it may be when it says nothing of it."""
-
 Sight = Literal["absent", "unclear"]
 
 
@@ -157,45 +147,25 @@ class Settler:
         return self.answered(claim.operation, opportunities.written(read, about.plan, self._ask(opportunities, about)))
 
     async def _sight_of_create(self, claim: Claim, about: About, opportunities: Opportunities) -> Kept | Sight:
-        adapter = opportunities.adapter
-        query = adapter.look_up(about.plan.bodies)
-        if query is None:
-            return "unclear"
         others = [other for other in await self.store.open_claims(claim.connection)
                   if other.twin == claim.twin and other.key != claim.key]  # fmt: skip
         if any(not other.finished for other in others):
             return "unclear"  # a record found now might be the one that another is just making
-        ask = self._ask(opportunities, about)
-        call = adapter.list(query)
-        reply = await opportunities.send(call, ask)
-        page = adapter.page(reply.body, query)
-        if page is None:
+        sighting = await look_for(opportunities, about, self._ask(opportunities, about))
+        if sighting is None:
             return "unclear"
-        sure, maybe = _newer_than(about.sent_at, reply)
-        doubt, reached = False, len(page.items) < query.size and page.next is None
-        for item in page.items:
+        for record in sighting.same:
+            if await self._is_taken(claim, record):
+                continue
             try:
-                found = opportunities.record_of(item, call).opportunity
-            except Problem:
-                doubt = True
+                kept = await self._answer(claim, about, record, opportunities)
+                if await self.settle_found(claim, kept, "look-up"):
+                    log.info("claim %s: settled by look-up, applied", claim.key[:16])
+                return "unclear"  # it is settled, by us or by another
+            except RecordTaken:
                 continue
-            made = _instant(found.get("created_at"))
-            if made is not None and made < maybe:
-                reached = True
-                continue
-            likeness = _likeness(about, found, adapter.no_proof)
-            if likeness == "other" or await self._is_taken(claim, found["native_id"]):
-                continue
-            if likeness == "same" and made is not None and made >= sure:
-                try:
-                    kept = await self._answer(claim, about, found["native_id"], opportunities)
-                    if await self.settle_found(claim, kept, "look-up"):
-                        log.info("claim %s: settled by look-up, applied", claim.key[:16])
-                    return "unclear"  # it is settled, by us or by another
-                except RecordTaken:
-                    continue
-            doubt = True
-        return "absent" if reached and not doubt else "unclear"
+        doubt = [record for record in sighting.alike if record is None or not await self._is_taken(claim, record)]
+        return "absent" if sighting.far_enough and not doubt else "unclear"
 
     async def _is_taken(self, claim: Claim, native_id: str) -> bool:
         holder = await self.store.holder_of(claim.connection, native_id)
@@ -210,35 +180,3 @@ def _can_look(opportunities: Opportunities, operation: str) -> bool:
     adapter = opportunities.adapter
     needed = ("look_up", "list", "get") if operation == "create" else ("get",)
     return all(callable(getattr(adapter, name, None)) for name in needed)
-
-
-def _newer_than(sent_at: float, reply: Reply) -> tuple[float, float]:
-    """(a record made at or after this by the provider's clock is newer than the write, one made before this is older)."""
-    try:
-        theirs = parsedate_to_datetime(reply.headers["date"]).timestamp()
-    except (KeyError, ValueError, TypeError, OverflowError):
-        return sent_at, sent_at - NO_CLOCK
-    there = sent_at + theirs - (time.time() - reply.elapsed / 2)
-    return there - SKEW, there - 2 * SKEW
-
-
-def _instant(value: Json) -> float | None:
-    return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else None
-
-
-_PLACE = re.compile(r"\[\d+\]")
-
-
-def _likeness(about: About, found: Mapping[str, Json], no_proof: frozenset[str]) -> Literal["same", "alike", "other"]:
-    """`same`: in every leaf that the list tells as it was sent. `other`: another name. `alike`: neither."""
-    same = True
-    for sent in about.plan.sent:
-        stored = lookup(found, sent.field)
-        if stored is MISSING or equal(sent.value, stored):
-            continue
-        if sent.field == "name":
-            return "other"
-        bare = _PLACE.sub("", sent.field)
-        if not any(bare == path or bare.startswith(f"{path}.") for path in no_proof):
-            same = False
-    return "same" if same else "alike"

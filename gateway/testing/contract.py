@@ -27,6 +27,7 @@ from gateway.testing import (
     on_junk,
     on_laws,
     on_lineage,
+    on_look_up,
     on_reading,
     on_replies,
     on_statuses,
@@ -284,6 +285,10 @@ class AdapterContract:
     def test_unknown_ids_and_wrong_keys_are_told_over_the_wire(self) -> None:
         self._needs_sandbox("list", "get")
         self.hold(whole_way.unknown_ids_and_wrong_keys_are_told)
+
+    def test_a_create_whose_answer_was_lost_can_be_found(self) -> None:
+        self._needs_sandbox()
+        self.hold(on_look_up.a_lost_create_can_be_found)
 
     def _needs_sandbox(self, *operations: str) -> None:
         if self.adapter.sandbox is None:

@@ -38,7 +38,7 @@ class _Witness:
         await self._app(scope, receive, send)
 
 
-def _over(kit: Kit, work: Callable[[Opportunities], Awaitable[_T]], key: str | None = None) -> tuple[_T, _Witness]:
+def over(kit: Kit, work: Callable[[Opportunities], Awaitable[_T]], key: str | None = None) -> tuple[_T, _Witness]:
     """What `work` comes to over a connection to a fresh stand-in; `key` is the gateway's, if not the right one."""
     target = kit.adapter_class.sandbox
     assert target is not None
@@ -60,12 +60,13 @@ def _over(kit: Kit, work: Callable[[Opportunities], Awaitable[_T]], key: str | N
         return asyncio.run(connected()), witness
 
 
-def _ask() -> Ask:
+def new_ask() -> Ask:
+    """What a caller wants who wants nothing special, with time enough for a stand-in."""
     return Ask(deadline_in(20))
 
 
 async def _list(opportunities: Opportunities, limit: int, cursor: str | None = None) -> Listing:
-    return await Lister(opportunities, Wanted(limit, cursor), _ask()).page()
+    return await Lister(opportunities, Wanted(limit, cursor), new_ask()).page()
 
 
 async def _all(opportunities: Opportunities, limit: int) -> list[str]:
@@ -85,9 +86,9 @@ def a_listed_record_can_be_got(kit: Kit) -> Faults:
 
     async def work(opportunities: Opportunities) -> tuple[dict[str, Json], dict[str, Json]]:
         listed = (await _list(opportunities, 1)).data[0]
-        return listed, (await opportunities.get(listed["native_id"], _ask())).data
+        return listed, (await opportunities.get(listed["native_id"], new_ask())).data
 
-    (listed, got), witness = _over(kit, work)
+    (listed, got), witness = over(kit, work)
     if not got["complete"]:
         yield "get: the record says that it is not complete"
     for name, value in listed.items():
@@ -115,7 +116,7 @@ def lists_are_whole_and_without_repeats(kit: Kit) -> Faults:
     async def work(opportunities: Opportunities) -> list[list[str]]:
         return [await _all(opportunities, limit) for limit in (7, opportunities.adapter.limits.page)]
 
-    (small, large), _ = _over(kit, work)
+    (small, large), _ = over(kit, work)
     for ids, size in ((small, "small"), (large, "large")):
         if len(set(ids)) < len(ids):
             yield f"the list by {size} pages repeats {sorted({one for one in ids if ids.count(one) > 1})[:3]}"
@@ -134,7 +135,7 @@ def what_is_written_is_read_back(kit: Kit) -> Faults:
     async def work(opportunities: Opportunities) -> list[str]:
         faults: list[str] = []
         if "create" in operations:
-            made = await opportunities.create({"name": "Contract Kit"}, _ask())
+            made = await opportunities.create({"name": "Contract Kit"}, new_ask())
             native = made.data["native_id"]
             if made.data.get("name") != "Contract Kit" or made.meta["applied"] != ["name"]:
                 faults.append(f"create: {made.data.get('name')!r}, applied {made.meta['applied']}")
@@ -143,14 +144,14 @@ def what_is_written_is_read_back(kit: Kit) -> Faults:
         if "update" in operations:
             faults += await _update(opportunities, native)
         if "delete" in operations and "create" in operations:
-            await opportunities.delete(native, _ask())
-            for again in (opportunities.get(native, _ask()), opportunities.delete(native, _ask())):
+            await opportunities.delete(native, new_ask())
+            for again in (opportunities.get(native, new_ask()), opportunities.delete(native, new_ask())):
                 code = await _code(again)
                 if code != "not-found":
                     faults.append(f"delete: asked again about the deleted record the answer is {code}, not not-found")
         return faults
 
-    faults, _ = _over(kit, work)
+    faults, _ = over(kit, work)
     yield from faults
 
 
@@ -165,11 +166,11 @@ async def _update(opportunities: Opportunities, native: str) -> list[str]:
     for name, value in values.items():
         if not any(path.split(".")[0] == name for path in writable):
             continue
-        before = (await opportunities.get(native, _ask())).data
-        answer = await opportunities.update(native, {name: value}, _ask())
+        before = (await opportunities.get(native, new_ask())).data
+        answer = await opportunities.update(native, {name: value}, new_ask())
         if answer.meta["applied"] != [name]:
             faults.append(f"update {name}: applied {answer.meta['applied']}, not applied {answer.meta['not_applied']}")
-        after = (await opportunities.get(native, _ask())).data
+        after = (await opportunities.get(native, new_ask())).data
         if not _contains(after.get(name), value):
             faults.append(f"update {name}: read again it is {after.get(name)!r}")
         touched = [
@@ -193,9 +194,9 @@ def unknown_ids_and_wrong_keys_are_told(kit: Kit) -> Faults:
     """An id that no record has: not-found. A wrong key: provider-auth-failed, without the key in what is told."""
 
     async def unknown(opportunities: Opportunities) -> str:
-        return await _code(opportunities.get("contract-kit-no-such-record", _ask()))
+        return await _code(opportunities.get("contract-kit-no-such-record", new_ask()))
 
-    code, _ = _over(kit, unknown)
+    code, _ = over(kit, unknown)
     if code != "not-found":
         yield f"get of an unknown id: {code}, not not-found"
     wrong = "wrong-" + kit.key[::-1]
@@ -207,7 +208,7 @@ def unknown_ids_and_wrong_keys_are_told(kit: Kit) -> Faults:
             return problem
         return None
 
-    problem, _ = _over(kit, refused, key=wrong)
+    problem, _ = over(kit, refused, key=wrong)
     if problem is None:
         yield "a wrong key is taken"
         return

@@ -1,0 +1,89 @@
+"""Checks of the look-up after a create whose answer was lost: over the stand-in, as the gateway itself would look."""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from gateway.about import About
+from gateway.adapter import ListQuery
+from gateway.drafts import Draft, validated
+from gateway.ledger import Plan
+from gateway.looking import Sighting, look_for
+from gateway.opportunities import Opportunities
+from gateway.strict_json import Json
+from gateway.testing.kit import Faults, Kit
+from gateway.testing.whole_way import new_ask, over
+
+NAME = "Kit look-up"
+"""The name of what is created here: a record that nobody else makes."""
+
+
+class _Planned:
+    """Takes down what a create was about to send."""
+
+    plan: Plan | None = None
+
+    def planned(self, plan: Plan) -> None:
+        self.plan = plan
+
+    async def before(self, call: Any) -> None:
+        """Everything may go out."""
+
+
+def a_lost_create_can_be_found(kit: Kit) -> Faults:
+    """With `look_up`, a record just made is found by what was sent, and one that was never made is not."""
+    adapter = kit.build()
+    if not callable(getattr(adapter, "look_up", None)):
+        return
+    missing = [name for name in ("create", "list", "get") if name not in adapter.operations()]
+    if missing:
+        yield f"it defines look_up() but no {', '.join(missing)}(): what `list` shows is compared, `get` gives the answer"
+        return
+    query = adapter.look_up({})
+    if query is not None and not isinstance(query, ListQuery):
+        yield f"look_up() gives a {type(query).__name__}; expected a ListQuery, or None when nothing can be looked for"
+        return
+    (never, created, after), _ = over(kit, _lost)
+    if after is None:
+        yield f"look_up() gives None for a create with a name: {NAME!r} could be looked for"
+        return
+    if never is not None and (never.same or never.alike):
+        yield f"of a create that was never sent the look-up shows {never.same + never.alike} as it or like it"
+    if created not in after.same:
+        shown = (
+            "as only alike: a leaf that the list tells differs from what was sent" if created in after.alike else "not"
+        )
+        yield f"after the create the look-up shows the new record {created} {shown}; see `look_up` and `no_proof`"
+    if not after.far_enough:
+        yield "the look-up's page does not go back to before the create: it must be the newest first"
+
+
+async def _lost(opportunities: Opportunities) -> tuple[Sighting | None, str, Sighting | None]:
+    """(what is seen of a create that was never sent, the id that another one got, what is seen of that)."""
+    ask = new_ask()
+    planned = _Planned()
+    ask.guard = planned
+    draft, sent_at = validated(Draft, {"name": NAME}), time.time()
+    first = await opportunities.create(draft, ask)
+    assert planned.plan is not None
+    about = About("create", "", planned.plan, sent_at)
+    never = About("create", "", _renamed(planned.plan), sent_at)
+    made: str = first.data["native_id"]
+    return await look_for(opportunities, never, new_ask()), made, await look_for(opportunities, about, new_ask())
+
+
+def _renamed(plan: Plan) -> Plan:
+    """The same create with another name."""
+    other = f"{NAME} never sent"
+    bodies = {call: _swapped(body, other) for call, body in plan.bodies.items()}
+    return Plan(
+        bodies, [replace(sent, value=other) if sent.value == NAME else sent for sent in plan.sent], plan.refused
+    )
+
+
+def _swapped(value: Json, other: str) -> Json:
+    if isinstance(value, dict):
+        return {name: _swapped(inner, other) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_swapped(inner, other) for inner in value]
+    return other if value == NAME else value

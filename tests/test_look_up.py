@@ -1,0 +1,68 @@
+"""The contract kit's check of the look-up: it passes for what works, and says what is wrong with what does not."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from adapters.getraze import GetRaze
+from adapters.getraze.sandbox_served_seeds import PIPELINE_ID, STAGES
+from adapters.spott import Spott
+from gateway.adapter import Adapter, ListQuery
+from gateway.testing.kit import Kit
+from gateway.testing.on_look_up import a_lost_create_can_be_found
+
+SERVED = {"dialect": "served", "pipeline_id": PIPELINE_ID, "stage_id": STAGES["new"]}
+
+
+def faults(adapter: type[Adapter], settings: Mapping[str, Any]) -> list[str]:
+    return list(a_lost_create_can_be_found(Kit(adapter, settings, {}, "canary-4f9d2c7e51b83a60")))
+
+
+class LooksForSomethingElse(GetRaze):
+    """Asks for every record that has anything to do with nothing."""
+
+    def look_up(self, bodies: Mapping[str, dict[str, Any]]) -> ListQuery | None:
+        return ListQuery(100, filters=(("search", "nobody has this name"),))
+
+
+class LooksForNothing(GetRaze):
+    def look_up(self, bodies: Mapping[str, dict[str, Any]]) -> ListQuery | None:
+        return None
+
+
+class LooksAtAFewOldOnes(GetRaze):
+    def look_up(self, bodies: Mapping[str, dict[str, Any]]) -> ListQuery | None:
+        return ListQuery(1, sort="created_at")
+
+
+class GivesACall(GetRaze):
+    def look_up(self, bodies: Mapping[str, dict[str, Any]]) -> Any:
+        return self.list(ListQuery(100))
+
+
+class LooksWithoutCreating(Spott):
+    def look_up(self, bodies: Mapping[str, dict[str, Any]]) -> ListQuery | None:
+        return ListQuery(100)
+
+
+def test_what_works_has_no_faults() -> None:
+    assert faults(GetRaze, {"dialect": "documented"}) == []
+    assert faults(GetRaze, SERVED) == []
+    assert faults(Spott, {}) == []
+
+
+@pytest.mark.parametrize(
+    ("adapter", "said"),
+    [
+        (LooksForSomethingElse, "not; see `look_up`"),
+        (LooksForNothing, "could be looked for"),
+        (LooksAtAFewOldOnes, "does not go back to before the create"),
+        (GivesACall, "gives a Call"),
+        (LooksWithoutCreating, "but no create()"),
+    ],
+)
+def test_what_does_not_is_told(adapter: type[Adapter], said: str) -> None:
+    settings = {"dialect": "documented"} if issubclass(adapter, GetRaze) else {}
+    found = faults(adapter, settings)
+    assert any(said in fault for fault in found), found
