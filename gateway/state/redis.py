@@ -1,0 +1,177 @@
+"""State in Redis or Valkey: several machines. One server, or one with replicas that nobody fails over to by itself.
+
+A claim is durable when the server says so, which takes these settings, all checked at the start; others are refused:
+
+    appendonly yes                  else a server that stops forgets everything, or all since its last snapshot
+    appendfsync always              else one whose machine fails forgets its last second: `everysec` too is refused, since
+                                    waiting until it has written (WAITAOF) takes up to a second for each claim
+    no-appendfsync-on-rewrite no    else the same, whenever it rewrites its file
+    maxmemory-policy noeviction     else it forgets claims when memory is short
+
+A replica that is made the master has not seen the last changes: failing over loses claims, whatever is set, and so does
+Redis Cluster, which is refused. The user needs the commands of the scripts, INFO and CONFIG GET.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from gateway.state import redis_scripts as scripts
+from gateway.state.claims import Claim, is_over
+from gateway.state.packing import forgotten_at, pack, unpack, was_settled
+from gateway.state.redis_server import RedisAddress as RedisAddress
+from gateway.state.redis_server import RedisServer
+from gateway.state.store import Allowance, Board, RecordTaken, StateUnavailable, Store, Transition
+
+T = TypeVar("T")
+
+_STORE_WAIT = 0.25
+_BOARD_WAIT = 0.05
+_CONTENDING = 1.0
+"""How long a change is tried while others change the same claim, in seconds."""
+_FORGET = 2
+
+
+class RedisStore(Store):
+    """Claims on one server, each changed by comparing and setting: of two at once, the later one is made anew."""
+
+    def __init__(self, address: RedisAddress) -> None:
+        self._server = RedisServer(address, _STORE_WAIT)
+        self._checked = False
+
+    async def open(self) -> None:
+        await self._server.check_settings()
+        self._checked = True
+
+    async def change(self, key: str, transition: Transition[T]) -> T:
+        await self._once_checked()
+        until = time.monotonic() + _CONTENDING
+        while time.monotonic() < until:
+            micros, packed = await self._read(key)
+            now = micros / 1e6
+            held = _held(packed, now)
+            new, result = transition(held, now)
+            if new is held or new == held:
+                return result
+            written = await self._server.run(scripts.WRITE, key, packed, *_columns(new), micros, repr(now), _FORGET)
+            if written == scripts.TAKEN:
+                raise RecordTaken
+            if written == scripts.WRITTEN:
+                return result
+            await asyncio.sleep(0)
+        raise StateUnavailable("the state server is busy: others change the same claim all the time")
+
+    async def claim(self, key: str) -> Claim | None:
+        await self._once_checked()
+        micros, packed = await self._read(key)
+        return _held(packed, micros / 1e6)
+
+    async def holder_of(self, connection: str, record: str) -> str | None:
+        await self._once_checked()
+        key = await self._server.run(scripts.HOLDER, connection, record) if record else None
+        return None if key is None else _bytes(key).decode()
+
+    async def open_claims(self, connection: str | None = None, limit: int = 1000) -> list[Claim]:
+        await self._once_checked()
+        index = "open" if connection is None else f"open:{connection}"
+        return [unpack(packed) for packed in await self._server.run(scripts.OPEN, index, limit)] if limit > 0 else []
+
+    async def outcomes(self, limit: int = 1000) -> list[Claim]:
+        await self._once_checked()
+        return [unpack(packed) for packed in await self._server.run(scripts.OUTCOMES, limit)]
+
+    async def check(self) -> None:
+        await self._server.check_settings()
+        await self._server.run(scripts.TOUCH)
+        self._checked = True
+
+    async def now(self) -> float:
+        await self._once_checked()
+        micros, _ = await self._read("")
+        return micros / 1e6
+
+    async def aclose(self) -> None:
+        await self._server.aclose()
+
+    async def _once_checked(self) -> None:
+        """No claim is entrusted to a server that was down when this process started, and unchecked since."""
+        if not self._checked:
+            await self.open()
+
+    async def _read(self, key: str) -> tuple[int, bytes]:
+        micros, packed = _pair(await self._server.run(scripts.READ, key))
+        return int(micros), b"" if packed is None else _bytes(packed)
+
+
+class RedisBoard(Board):
+    """The board of several machines. Budgets follow the server's time of day; every grant is one change on the server."""
+
+    def __init__(self, address: RedisAddress) -> None:
+        self._server = RedisServer(address, _BOARD_WAIT)
+        self._prefix = address.prefix
+
+    async def open(self) -> None:
+        await self._server.ask("PING")
+
+    async def bump(self, names: Sequence[str]) -> None:
+        await self._server.run(scripts.BUMP, *names)
+
+    async def versions(self, names: Sequence[str]) -> tuple[int, ...]:
+        keys = [f"{self._prefix}version:{name}" for name in ("", *names)]
+        base, *counts = await self._server.ask("MGET", *keys)
+        if base is None:  # a server that is new, or has lost everything
+            await self._server.run(scripts.BUMP)
+            base, *counts = await self._server.ask("MGET", *keys)
+        return tuple(int(base) + int(count or 0) for count in counts)
+
+    async def spend(self, name: str, calls: int, per: float, reserve: int = 0) -> Allowance | None:
+        left, reset = await self._budget(name, calls, per, "spend", reserve)
+        return None if left < 0 else Allowance(calls, left, reset)
+
+    async def allowance(self, name: str, calls: int, per: float) -> Allowance:
+        left, reset = await self._budget(name, calls, per, "see", 0)
+        return Allowance(calls, left, reset)
+
+    async def correct(self, name: str, calls: int, per: float, left: int) -> None:
+        await self._budget(name, calls, per, "correct", left)
+
+    async def trip(self, name: str, until: float) -> None:
+        await self._server.ask("SET", f"{self._prefix}circuit:{name}", repr(until))
+
+    async def tripped(self, name: str) -> float:
+        return float(await self._server.ask("GET", f"{self._prefix}circuit:{name}") or 0.0)
+
+    async def aclose(self) -> None:
+        await self._server.aclose()
+
+    async def _budget(self, name: str, calls: int, per: float, what: str, number: int) -> tuple[int, float]:
+        answer = await self._server.run(scripts.BUDGET, name, calls, repr(per), what, number)
+        left, window = _pair(answer)
+        return int(left), (int(window) + 1) * per
+
+
+def _held(packed: bytes, now: float) -> Claim | None:
+    held = unpack(packed) if packed else None
+    return None if held is None or is_over(held, now) else held
+
+
+def _columns(claim: Claim | None) -> tuple[str | bytes, ...]:
+    if claim is None:
+        return (b"", "", "", "", "", "", "")
+    over = forgotten_at(claim)
+    unknown, settled = str(int(claim.word == "unknown")), str(int(was_settled(claim)))
+    since, ends = repr(claim.since), "" if over is None else repr(over)
+    return pack(claim), claim.connection, claim.record, since, ends, unknown, settled
+
+
+def _bytes(answer: object) -> bytes:
+    if not isinstance(answer, bytes):
+        raise StateUnavailable("the state server answers what is no answer of Redis or Valkey")
+    return answer
+
+
+def _pair(answer: Any) -> tuple[Any, Any]:
+    if not isinstance(answer, list) or len(answer) != 2:
+        raise StateUnavailable("the state server answers what is no answer of Redis or Valkey")
+    return answer[0], answer[1]

@@ -1,0 +1,295 @@
+"""A state store does what the model does: the pure transitions over a dictionary, against a real SQLite file and server."""
+
+import asyncio
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from gateway.state import claims
+from gateway.state.claims import Claim
+from gateway.state.opening import state_of
+from gateway.state.packing import was_settled
+from gateway.state.store import RecordTaken, Store
+from tests.state_server import state_url
+
+KEYS = ["a", "b", "c", "d"]
+CONNECTIONS = ["crm", "crm2"]
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+"""Where a file is soon written: what the disk keeps is tested elsewhere."""
+
+key = st.sampled_from(KEYS)
+fence = st.integers(1, 4)
+soon = st.sampled_from([0.0, 60.0])
+"""Over at once, or not in this test: so that the time it takes decides nothing."""
+record = st.sampled_from(["", "1", "2"])
+
+
+@pytest.fixture(scope="module", params=["sqlite", "redis"])
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=MEMORY)))
+        if request.param == "sqlite":
+            yield f"sqlite:///{folder}/gateway.db"
+        else:
+            yield stack.enter_context(state_url(folder))
+
+
+def asked(key: str, fence: int, connection: str = "crm", fingerprint: str = "f") -> Claim:
+    return Claim(key, fence, "claimed", fingerprint, connection, "caller", "create", "holder", 0, 0, 0)
+
+
+class Machine(RuleBasedStateMachine):
+    """Two stores of one file or server, used in turns, and a dictionary."""
+
+    url = ""
+    forget: Callable[[Claim], Claim] = staticmethod(lambda claim: claim)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.stores: list[Store] = []
+        for _ in range(2):
+            state = state_of(self.url, Path("/"))
+            assert state is not None
+            self.stores.append(state.store)
+            self.runner.run(state.store.open())
+        self.turn = 0
+        self.model: dict[str, Claim] = {}
+        for key in KEYS:
+            self.runner.run(self.store.change(key, lambda held, now: (None, None)))
+
+    def teardown(self) -> None:
+        for store in self.stores:
+            self.runner.run(store.aclose())
+        self.runner.close()
+
+    @property
+    def store(self) -> Store:
+        self.turn += 1
+        return self.stores[self.turn % 2]
+
+    def held(self, key: str, now: float) -> Claim | None:
+        held = self.model.get(key)
+        return None if held is None or claims.is_over(held, now) else held
+
+    def change(self, key: str, transition: Callable[[Claim | None, float], tuple[Claim | None, Any]]) -> None:
+        seen: list[tuple[Claim | None, float]] = []
+
+        def watched(held: Claim | None, now: float) -> tuple[Claim | None, Any]:
+            seen.append((held, now))
+            return transition(held, now)
+
+        taken = False
+        result = None
+        try:
+            result = self.runner.run(self.store.change(key, watched))
+        except RecordTaken:
+            taken = True
+        held, now = seen[-1]
+        assert held == self.held(key, now)
+        new, expected = transition(held, now)
+        others = {
+            (other.connection, other.record)
+            for name, other in self.model.items()
+            if name != key and other.record and not claims.is_over(other, now)
+        }
+        assert taken == (new is not None and new != held and (new.connection, new.record) in others)
+        if taken:
+            return
+        assert result == expected
+        if new is None:
+            self.model.pop(key, None)
+        else:
+            self.model[key] = self.forget(new)
+
+    @rule(key=key, fence=fence, lease=soon, repeat=st.booleans(), connection=st.sampled_from(CONNECTIONS))
+    def take(self, key: str, fence: int, lease: float, repeat: bool, connection: str) -> None:
+        claim = asked(key, fence, connection, fingerprint="f" if fence < 4 else "g")
+        self.change(key, lambda held, now: claims.take(held, claim, now, lease=lease, may_repeat=repeat))
+
+    @rule(key=key, fence=fence, lease=soon)
+    def send(self, key: str, fence: int, lease: float) -> None:
+        self.change(key, lambda held, now: claims.send(held, fence, now, lease=lease, about=b"\0\xff", twin="t"))
+
+    @rule(key=key, fence=fence, record=record, keep=soon)
+    def answer(self, key: str, fence: int, record: str, keep: float) -> None:
+        self.change(key, lambda held, now: claims.answer(held, fence, now, answer=b"{}", record=record, keep=keep))
+
+    @rule(key=key, fence=fence)
+    def lose(self, key: str, fence: int) -> None:
+        self.change(key, lambda held, now: claims.lose(held, fence, now))
+
+    @rule(key=key, fence=fence)
+    def release(self, key: str, fence: int) -> None:
+        self.change(key, lambda held, now: claims.release(held, fence))
+
+    @rule(key=key)
+    def expire(self, key: str) -> None:
+        self.change(key, claims.expire_lease)
+
+    @rule(key=key)
+    def bury(self, key: str) -> None:
+        self.change(key, lambda held, now: claims.bury(held, "holder", now))
+
+    @rule(key=key)
+    def look(self, key: str) -> None:
+        looked: list[float] = []
+
+        def begin(held: Claim | None, now: float) -> tuple[Claim | None, float]:
+            new, began = claims.look(held, now, pause=0)
+            looked.append(began)
+            return new, began
+
+        self.change(key, begin)
+        self.change(key, lambda held, now: claims.missed(held, now, looked[-1], lag=0, keep=60))
+
+    @rule(key=key, record=record, keep=soon)
+    def find(self, key: str, record: str, keep: float) -> None:
+        self.change(
+            key, lambda held, now: claims.found(held, now, answer=b"[]", record=record, keep=keep, how="operator")
+        )
+
+    @rule(key=key)
+    def fail(self, key: str) -> None:
+        def failing(held: Claim | None, now: float) -> tuple[Claim | None, None]:
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            self.runner.run(self.store.change(key, failing))
+
+    @invariant()
+    def all_of_it_is_seen(self) -> None:
+        store = self.store
+        now = self.runner.run(store.now())
+        held = {key: claim for key in KEYS if (claim := self.held(key, now)) is not None}
+        for key in KEYS:
+            assert self.runner.run(store.claim(key)) == held.get(key)
+        still = [claim for claim in held.values() if claim.word in ("claimed", "sending", "unknown")]
+        still.sort(key=lambda claim: (claim.since, claim.key))
+        assert self.runner.run(store.open_claims()) == still
+        ours = [claim for claim in still if claim.connection == "crm2"]
+        assert self.runner.run(store.open_claims("crm2", 2)) == ours[:2]
+        unknown = [claim for claim in still if claim.word == "unknown"]
+        settled = [claim for claim in held.values() if was_settled(claim)]
+        latest = [
+            claim
+            for group in (unknown, settled)
+            for claim in sorted(group, key=lambda claim: (claim.since, claim.key), reverse=True)
+        ]
+        assert self.runner.run(store.outcomes()) == latest
+        assert self.runner.run(store.outcomes(1)) == latest[:1]
+        for connection in CONNECTIONS:
+            for record in ("1", "2"):
+                holder = [c.key for c in held.values() if (c.connection, c.record) == (connection, record)]
+                assert self.runner.run(store.holder_of(connection, record)) == (holder[0] if holder else None)
+
+
+SETTINGS = settings(
+    max_examples=20, stateful_step_count=25, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+)
+
+
+def test_a_store_does_what_the_model_does(url: str) -> None:
+    run_state_machine_as_test(type("Checked", (Machine,), {"url": url}), settings=SETTINGS)
+
+
+def test_a_model_that_differs_is_found(url: str) -> None:
+    """The test above would see a store that forgets who has the claim."""
+    forgetful = staticmethod(lambda claim: replace(claim, fence=claim.fence % 3))
+    broken = type("Broken", (Machine,), {"url": url, "forget": forgetful})
+    quick = settings(SETTINGS, phases=[Phase.generate], report_multiple_bugs=False, print_blob=False)
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(broken, settings=quick)
+
+
+def test_of_fifty_at_once_one_has_the_key(url: str) -> None:
+    async def run() -> None:
+        states = [state_of(url, Path("/")) for _ in range(3)]
+        stores = [state.store for state in states if state is not None]
+        for turn in range(5):
+            verdicts = await asyncio.gather(
+                *(
+                    stores[fence % 3].change(
+                        f"contended{turn}",
+                        lambda held, now, fence=fence: claims.take(held, asked("k", fence), now, lease=60),
+                    )
+                    for fence in range(50)
+                )
+            )
+            assert sorted(verdicts) == ["in-flight"] * 49 + ["mine"]
+        for store in stores:
+            await store.aclose()
+            await store.aclose()
+
+    asyncio.run(run())
+
+
+def test_claims_that_are_over_are_forgotten_in_time(url: str) -> None:
+    async def run() -> None:
+        state = state_of(url, Path("/"))
+        assert state is not None
+        store = state.store
+
+        async def write(key: str, keep: float) -> None:
+            await store.change(key, lambda held, now: claims.take(held, asked(key, 1), now, lease=60))
+            await store.change(key, lambda held, now: claims.answer(held, 1, now, answer=b"", record=key, keep=keep))
+
+        for n in range(20):
+            await write(f"over{n}", 0.3)
+        assert len([n for n in range(20) if await store.claim(f"over{n}")]) == 20
+        await asyncio.sleep(0.35)
+        assert not [n for n in range(20) if await store.claim(f"over{n}")]
+        assert await store.holder_of("crm", "over1") is None
+        for n in range(20):
+            await write(f"later{n}", 60)
+        assert await how_many(store, "over") == 0
+        await store.aclose()
+
+    asyncio.run(run())
+
+
+async def how_many(store: Any, beginning: str) -> int:
+    """Claims in the store, those included that nobody is shown."""
+    if hasattr(store, "_server"):
+        prefix = store._server._address.prefix
+        return len(await store._server.ask("KEYS", f"{prefix}claim:{beginning}*"))
+    [count] = store._database._sql.execute("SELECT count(*) FROM claims WHERE key LIKE ?", (beginning + "%",)).fetchone()
+    return int(count)
+
+
+def test_a_caller_that_leaves_disturbs_nobody(url: str) -> None:
+    """Whenever a change is cancelled, the answers of the others stay their own."""
+
+    async def run() -> None:
+        state = state_of(url, Path("/"))
+        assert state is not None
+        store = state.store
+        await store.open()
+
+        async def own(n: int) -> None:
+            key = f"own{n}"
+            await store.change(key, lambda held, now: (asked(key, n), None))
+            held = await store.claim(key)
+            assert held is not None and held.fence == n
+            await store.change(key, lambda held, now: (None, None))
+
+        for turn in range(15):
+            leaving = [asyncio.create_task(own(1000 + turn * 10 + n)) for n in range(8)]
+            staying = [asyncio.create_task(own(turn * 10 + n)) for n in range(4)]
+            await asyncio.sleep(0.0004 * turn)
+            for task in leaving:
+                task.cancel()
+            await asyncio.gather(*staying)
+            for result in await asyncio.gather(*leaving, return_exceptions=True):
+                assert result is None or isinstance(result, asyncio.CancelledError)
+        await store.aclose()
+
+    asyncio.run(run())
