@@ -37,11 +37,18 @@ class Call:
     body: Json = None
     reads: bool = False
     """A POST that only asks (a search); a GET always does."""
+    absolute: bool | None = None
+    """Whether doing it twice is doing it once, since it sets values. None: a PUT or a PATCH does, nothing else."""
 
     @property
     def is_read(self) -> bool:
         """Whether the call changes nothing at the provider, so that it may be sent again."""
         return self.reads or self.method == "GET"
+
+    @property
+    def is_absolute(self) -> bool:
+        """Whether a write may be sent again though it may have been applied."""
+        return self.method in ("PUT", "PATCH") if self.absolute is None else self.absolute
 
 
 @dataclass(frozen=True, slots=True)

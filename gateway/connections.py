@@ -11,7 +11,9 @@ from pydantic import SecretStr
 from gateway.adapter import Adapter, BudgetLeft, Call, Reply
 from gateway.config import Config, ConnectionConfig
 from gateway.drift import Drift
-from gateway.layers.retry import Send, repeat_reads
+from gateway.layers.asking import asking
+from gateway.layers.retry import repeat_reads
+from gateway.layers.trip import Before, Send, Trip
 from gateway.wire import Wire
 
 log = logging.getLogger("gateway")
@@ -34,13 +36,18 @@ class Connection:
         self.drift = Drift(config.name)
         self._key = key
         self._wire = Wire(self.adapter, base_url, SecretStr(key), concurrency=concurrency, max_reply=max_reply)
-        self._send = layered(self._wire.send)
+        self._send = layered(asking(self._wire.send))
         # Cursors are signed with what all replicas of a connection share and nobody else has.
         self.cursor_key = hmac.digest(key.encode(), f"cursor {self.name}".encode(), hashlib.sha256)
 
-    async def send(self, call: Call, deadline: float) -> Reply:
-        """The provider's reply, whatever its status. Raises `CallFailed` when there is none that can be used."""
-        reply = await self._send(call, deadline)
+    async def send(
+        self, call: Call, deadline: float, *, before: Before | None = None, urgent: bool = True, caller: str = ""
+    ) -> Reply:
+        """The provider's reply, whatever its status. Raises `CallFailed` when there is none that can be used.
+
+        `before` is asked in each try just before anything is sent; see `Trip` for it and for the others.
+        """
+        reply = await self._send(call, Trip(deadline, before, urgent, caller))
         left = self.adapter.budget_left(reply)
         if left is not None:
             self.budget_left = left

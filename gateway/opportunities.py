@@ -36,6 +36,8 @@ class Ask:
     explain: bool = False
     raw: bool = False
     caller: str = ""
+    urgent: bool = True
+    """One record read, or a write: what a nearly spent budget is kept for."""
     request_id: str | None = None
     provider_seconds: float = 0.0
     calls: int = 0
@@ -314,7 +316,7 @@ class Opportunities:
         started = time.perf_counter()
         ask.calls += 1
         try:
-            reply = await self.connection.send(call, ask.deadline)
+            reply = await self.connection.send(call, ask.deadline, urgent=ask.urgent, caller=ask.caller)
         except CallFailed as failure:
             problem = problem_of_failure(failure, call, self.name)
         else:

@@ -21,7 +21,7 @@ MOST_IDS = 100
 MOST_LISTED = 100
 
 
-def _ask(context: Context, connection: Connection, parameters: dict[str, str]) -> Ask:
+def _ask(context: Context, connection: Connection, parameters: dict[str, str], *, urgent: bool = True) -> Ask:
     strict = read.wants_strict(context.headers)
     if strict:
         context.tell["preference-applied"] = "handling=strict"
@@ -31,6 +31,7 @@ def _ask(context: Context, connection: Connection, parameters: dict[str, str]) -
         explain=read.flag(parameters, "explain"),
         raw=read.flag(parameters, "raw"),
         caller=context.caller.name,
+        urgent=urgent,
         request_id=context.request_id,
     )
 
@@ -86,7 +87,7 @@ async def list_opportunities(context: Context) -> Reply:
     wanted = _wanted(parameters)
     opportunities = context.gateway.choose(context.caller, context.headers.one("x-crm-connection"))
     context.connection = opportunities.name
-    ask = _ask(context, opportunities.connection, parameters)
+    ask = _ask(context, opportunities.connection, parameters, urgent=False)
     try:
         listing = await Lister(opportunities, wanted, ask).page()
     except Problem as problem:
@@ -145,7 +146,7 @@ async def _by_ids(context: Context, parameters: dict[str, str]) -> Reply:
     async def one(id_: str) -> None:
         try:
             opportunities, native = context.gateway.route(context.caller, header, id_)
-            ask = _ask(context, opportunities.connection, parameters)
+            ask = _ask(context, opportunities.connection, parameters, urgent=False)
             try:
                 answer = await opportunities.get(native, ask)
             finally:

@@ -4,27 +4,23 @@ A provider may close an idle connection at the very moment at which it is used a
 a second try. Everything else about retries (budgets, backoff, `Retry-After`) has its place around this same function.
 """
 
-from collections.abc import Awaitable, Callable
-
 from gateway.adapter import Call, Reply
 from gateway.errors import MaybeSent, NeverSent
-
-Send = Callable[[Call, float], Awaitable[Reply]]
-"""`send(call, deadline) -> reply`; the deadline is a time of the running loop's clock. Raises `CallFailed`."""
+from gateway.layers.trip import Send, Trip
 
 
 def repeat_reads(send: Send) -> Send:
     """`send` that tries a read once more when the connection broke, within the same deadline."""
 
-    async def repeating(call: Call, deadline: float) -> Reply:
+    async def repeating(call: Call, trip: Trip) -> Reply:
         try:
-            return await send(call, deadline)
+            return await send(call, trip)
         except MaybeSent as failure:
             if not call.is_read or failure.reason == "deadline":
                 raise
         except NeverSent as failure:
             if not call.is_read or failure.reason in ("deadline", "busy"):
                 raise
-        return await send(call, deadline)
+        return await send(call, trip)
 
     return repeating

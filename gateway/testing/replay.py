@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 from gateway.adapter import Adapter, Call, Reply
 from gateway.connections import Connection
 from gateway.drift import Drift
+from gateway.layers.trip import Before
 from gateway.opportunities import Ask, Opportunities
 from gateway.strict_json import Json, dumps
 from gateway.testing.exchanges import Exchange, Step
@@ -40,8 +41,12 @@ class Replay:
         self.calls: list[Call] = []
         self._answer = answer
 
-    async def send(self, call: Call, deadline: float) -> Reply:
+    async def send(
+        self, call: Call, deadline: float, *, before: Before | None = None, urgent: bool = True, caller: str = ""
+    ) -> Reply:
         """The reply of `answer`."""
+        if before is not None:
+            await before()
         self.calls.append(call)
         return self._answer(call)
 
