@@ -1,6 +1,7 @@
 """What a connection can do and how it stands, for `/v1/connections` and the command line: derived, never declared twice."""
 
 from gateway.config import Config
+from gateway.failures import whole_seconds
 from gateway.listing import FILTERS, SORTS, filter_mode, sort_mode
 from gateway.opportunities import Opportunities
 from gateway.strict_json import Json
@@ -11,7 +12,8 @@ def connection_info(opportunities: Opportunities, config: Config) -> dict[str, J
     adapter, connection = opportunities.adapter, opportunities.connection
     table = adapter.table
     operations = adapter.operations()
-    budget = adapter.limits.budget
+    budget = connection.config.budget
+    circuit, seconds = connection.circuit
     left = connection.budget_left
     sorts = [f"{sign}{name}" for name in SORTS for sign in ("", "-")]
     return {
@@ -44,6 +46,7 @@ def connection_info(opportunities: Opportunities, config: Config) -> dict[str, J
             "budget_left": None
             if left is None
             else {"limit": left.limit, "remaining": left.remaining, "reset": left.reset},
+            "circuit": {"state": circuit, "retry_after": whole_seconds(seconds) if circuit == "open" else None},
             "drift": connection.drift.body(),
         },
     }
