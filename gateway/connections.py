@@ -4,16 +4,21 @@ import asyncio
 import hashlib
 import hmac
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from pydantic import SecretStr
 
 from gateway.adapter import Adapter, BudgetLeft, Call, Reply
-from gateway.config import Config, ConnectionConfig
+from gateway.config import CircuitConfig, Config, ConnectionConfig, LimitsConfig
 from gateway.drift import Drift
 from gateway.layers.asking import asking
-from gateway.layers.retry import repeat_reads
+from gateway.layers.budget import Purse, budgeted
+from gateway.layers.bulkhead import Slots, bounded
+from gateway.layers.circuit import Circuit, broken
+from gateway.layers.retry import repeating
 from gateway.layers.trip import Before, Send, Trip
+from gateway.state.local import FallbackBoard, LocalBoard
+from gateway.state.store import Board
 from gateway.wire import Wire
 
 log = logging.getLogger("gateway")
@@ -26,17 +31,29 @@ _NOT_STARTED = "http://sandbox.invalid"
 class Connection:
     """One account at one provider. `send` is the only way to it; its key is in no attribute that is shown."""
 
-    def __init__(self, config: ConnectionConfig, base_url: str, key: str, concurrency: int, max_reply: int) -> None:
+    def __init__(
+        self, config: ConnectionConfig, base_url: str, key: str, limits: LimitsConfig | None = None,
+        circuit: CircuitConfig | None = None, board: Board | None = None,
+    ) -> None:  # fmt: skip
+        limits, board = limits or LimitsConfig(), board or LocalBoard()
         self.name = config.name
         self.timeout = config.timeout
         self.adapter: Adapter = config.adapter(config.settings, config.stages)
         self.config = config
         self.is_sandbox = config.base_url == SANDBOX
-        self.budget_left: BudgetLeft | None = None
         self.drift = Drift(config.name)
         self._key = key
-        self._wire = Wire(self.adapter, base_url, SecretStr(key), concurrency=concurrency, max_reply=max_reply)
-        self._send = layered(asking(self._wire.send))
+        self._wire = Wire(
+            self.adapter, base_url, SecretStr(key), concurrency=limits.concurrency, max_reply=limits.reply
+        )
+        fixed, off = config.budget_from == "file", config.budget_from == "off"
+        self._purse = Purse(config.name, config.budget, board, enforced=not off, fixed=fixed)
+        slots = Slots(limits.concurrency)
+        self._circuit = (
+            None if circuit is None
+            else Circuit(config.name, circuit.failures, circuit.open, config.timeout, board, slots.flush)
+        )  # fmt: skip
+        self._send = layered(asking(self._wire.send), lambda: self.adapter, slots, self._purse, self._circuit)
         # Cursors are signed with what all replicas of a connection share and nobody else has.
         self.cursor_key = hmac.digest(key.encode(), f"cursor {self.name}".encode(), hashlib.sha256)
 
@@ -48,12 +65,25 @@ class Connection:
         `before` is asked in each try just before anything is sent; see `Trip` for it and for the others.
         """
         reply = await self._send(call, Trip(deadline, before, urgent, caller))
-        left = self.adapter.budget_left(reply)
-        if left is not None:
-            self.budget_left = left
         if reply.status < 300:
             self._learn(call, reply)
         return reply
+
+    @property
+    def budget_left(self) -> BudgetLeft | None:
+        """What is left of the provider's limit, as this worker knows it; None while nothing is known."""
+        return self._purse.left
+
+    @property
+    def circuit(self) -> tuple[str, float]:
+        """(`closed`, `open` or `half-open`; seconds that it stays open). Always closed where circuits are off."""
+        return ("closed", 0.0) if self._circuit is None else self._circuit.state()
+
+    async def look(self) -> None:
+        """See how the connection stands by what all workers know, before it is shown."""
+        await self._purse.look()
+        if self._circuit is not None:
+            await self._circuit.look()
 
     def _learn(self, call: Call, reply: Reply) -> None:
         facts = self.adapter.learn(call, reply)
@@ -75,28 +105,44 @@ class Connection:
         return f"<Connection {self.name} to {self.adapter.name}>"
 
 
-def layered(send: Send) -> Send:
-    """The stack around the wire, outermost last.
+def layered(send: Send, adapter: Callable[[], Adapter], slots: Slots, purse: Purse, circuit: Circuit | None) -> Send:
+    """The stack around the wire, innermost first.
 
-    The order is an argument: what repeats a call stands outside of what bounds a single one, so that each try is bounded;
-    what answers without calling (a cache) will stand outside of what repeats; what observes stands outermost and sees
-    what the caller saw.
+    The order is an argument:
+
+    - `asking` is innermost: between the last question ("may I still send?") and the sending there is nothing to wait for.
+    - The budget is around it and inside of the slots: a call that never gets a slot spends nothing.
+    - The circuit is outside of both: an open one costs neither a slot nor budget, and it judges each try by itself.
+    - What repeats is outside of all that bounds a single try, so that each try has its slot, is paid for, and counts.
+    - What answers without a call (a cache) belongs outside of what repeats; what observes stands outermost, and sees what
+      the caller saw.
     """
-    return repeat_reads(send)
+    send = budgeted(send, purse, adapter)
+    send = bounded(send, slots)
+    if circuit is not None:
+        send = broken(send, circuit)
+    return repeating(send, adapter)
 
 
 class Connections(Mapping[str, Connection]):
-    """Every connection of a configuration. `base_urls` says where a sandbox listens, by connection."""
+    """Every connection of a configuration. `base_urls` says where a sandbox listens, by connection.
 
-    def __init__(self, config: Config, base_urls: Mapping[str, str], sandbox_key: str) -> None:
+    `board` is what workers share; without one each worker keeps budgets and circuits for itself.
+    """
+
+    def __init__(
+        self, config: Config, base_urls: Mapping[str, str], sandbox_key: str, board: Board | None = None
+    ) -> None:
+        known: Board = LocalBoard() if board is None else FallbackBoard(board)
         self.default = config.default_connection
         self._connections = {
             name: Connection(
                 connection,
                 base_urls.get(name, _NOT_STARTED if connection.base_url == SANDBOX else connection.base_url),
                 connection.api_key.get_secret_value() if connection.api_key is not None else sandbox_key,
-                config.limits.concurrency,
-                config.limits.reply,
+                config.limits,
+                config.circuit,
+                known,
             )
             for name, connection in config.connections.items()
         }

@@ -69,7 +69,7 @@ def configuration(schema: dict[str, object] | None = None, not_built: Mapping[st
 
 
 def _not_built(entry: NotBuilt) -> str:
-    instead = [code(word) for word in (entry.off, entry.write) if word]
+    instead = [code(word) for word in (entry.off,) if word]
     return f"**Not built yet**: only {' or '.join(['the default', *instead])} is taken."
 
 

@@ -218,7 +218,15 @@ class CallFailed(Exception):
 
 
 class NeverSent(CallFailed):
-    """Nothing left this machine. Reasons: `refused`, `dns`, `tls`, `connect_timeout`, `busy`, `deadline`."""
+    """Nothing left this machine. Reasons: `refused`, `dns`, `tls`, `connect_timeout`, `busy`, `deadline`; and those for
+    which our own layers held it back: `full` (too many wait), `open` (the circuit), `budget` (nothing is left of it).
+
+    `retry_after` is in seconds, where it is known when it may be sent.
+    """
+
+    def __init__(self, reason: str, detail: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(reason, detail)
+        self.retry_after = retry_after
 
 
 class MaybeSent(CallFailed):

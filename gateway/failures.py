@@ -3,14 +3,21 @@
 What a failure means for a write follows from two facts alone: whether anything may have been sent, and the status.
 """
 
+import math
 import re
 import time
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-from gateway.adapter import Adapter, Call, Reply
+from gateway.adapter import Adapter, Call, Rejection, Reply
 from gateway.errors import BadAnswer, CallFailed, FieldError, NeverSent, Outcome, Problem, ProviderDetail
 
 MESSAGE_LENGTH = 200
+LONGEST_WAIT = 60.0
+"""Seconds beyond which a provider's wish to be left alone is told shortened, and not waited for."""
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
+_DATE = re.compile(r"[A-Z][a-z]{2,8},? ")
+"""How the three forms of a date in HTTP begin: with the name of a day."""
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://\S+", re.IGNORECASE)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
@@ -36,8 +43,12 @@ _UNREACHABLE = {
     "tls": "No secure connection to the provider could be made.",
     "connect_timeout": "No connection to the provider could be made in time.",
     "busy": "Too many calls to this provider are waiting already.",
+    "full": "Too many calls to this provider are waiting already.",
+    "open": "The provider has failed again and again; it is left alone for a moment.",
+    "budget": "Nothing is left of the calls that the provider allows in this time, so nothing was sent.",
     "deadline": "The deadline passed before anything was sent.",
 }
+_UNSENT = {"deadline": "provider-timeout", "budget": "rate-limited"}
 _LOST = {
     "reset": "The provider broke off the connection before its answer was whole.",
     "early_end": "The provider closed the connection before its answer was whole.",
@@ -57,7 +68,7 @@ _UNUSABLE = {
 def problem_of_failure(failure: CallFailed, call: Call, connection: str) -> Problem:
     """The problem behind a call that got no usable reply."""
     if isinstance(failure, NeverSent):
-        code = "provider-timeout" if failure.reason == "deadline" else "provider-unavailable"
+        code = _UNSENT.get(failure.reason, "provider-unavailable")
         detail, outcome = _UNREACHABLE.get(failure.reason, "The provider cannot be reached."), "not_applied"
     elif isinstance(failure, BadAnswer):
         code, outcome = "provider-bad-answer", "unknown"
@@ -65,12 +76,15 @@ def problem_of_failure(failure: CallFailed, call: Call, connection: str) -> Prob
     else:
         code, outcome = "provider-timeout", "unknown"
         detail = _LOST.get(failure.reason, "The provider's answer did not arrive.")
+    wait = failure.retry_after if isinstance(failure, NeverSent) else None
+    if wait is None and code == "provider-unavailable":
+        wait = 2
     told: Outcome | None = None if call.is_read else outcome  # type: ignore[assignment]  # two of its three words
     if told == "unknown":
         detail += " The write may have been applied."
     return Problem(
         code, detail, connection=connection, outcome=told,
-        retry_after=2 if code == "provider-unavailable" else None,
+        retry_after=whole_seconds(wait),
         retryable=told != "unknown",
     )  # fmt: skip
 
@@ -103,10 +117,8 @@ def problem_of_reply(adapter: Adapter, reply: Reply, call: Call, connection: str
     told = ProviderDetail(
         reply.status, _scrubbed(rejection.code, secrets), message, _scrubbed(rejection.request_id, secrets)
     )
-    wait = rejection.retry_after
-    if wait is None:
-        wait = retry_after(reply, time.time())
-    seconds = None if wait is None else max(1, int(-(-wait // 1)))
+    wait = wait_told(adapter, reply, rejection)
+    seconds = whole_seconds(None if wait is None else min(wait, LONGEST_WAIT))
     if seconds is None and code == "rate-limited":
         seconds = 60
     errors = [
@@ -120,17 +132,40 @@ def problem_of_reply(adapter: Adapter, reply: Reply, call: Call, connection: str
     )  # fmt: skip
 
 
+def whole_seconds(wait: float | None) -> int | None:
+    """Seconds as `Retry-After` tells them: rounded up, 1 at least."""
+    return None if wait is None else max(1, math.ceil(wait))
+
+
+def wait_told(adapter: Adapter, reply: Reply, rejection: Rejection | None = None) -> float | None:
+    """Seconds that the provider asks to wait, however it says so: in the body, in `Retry-After`, or with a 429 in what
+    it tells of its limit. None where it asks for nothing. Never below 0; without a bound above."""
+    now = time.time()
+    wait = (rejection or adapter.problem(reply)).retry_after
+    if wait is None:
+        wait = retry_after(reply, now)
+    if wait is None and reply.status == 429:
+        left = adapter.budget_left(reply)
+        if left is not None and left.reset is not None and not left.remaining:
+            wait = left.reset - now
+    return None if wait is None else max(0.0, wait)
+
+
 def retry_after(reply: Reply, now: float) -> float | None:
     """Seconds that the `Retry-After` header asks to wait; None without one that can be read. `now` is Unix seconds."""
     value = reply.headers.get("retry-after", "").strip()
     if not value.isascii():
         return None
-    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value):
+    if _SECONDS.fullmatch(value):
         return float(value)
+    if not _DATE.match(value):
+        return None
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+        date = parsedate_to_datetime(value)
     except (ValueError, TypeError, OverflowError):
         return None
+    # A date in HTTP is in GMT, also where it does not say so; Python would take it for the host's own time.
+    return max(0.0, (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp() - now)
 
 
 def _canonical(adapter: Adapter, call: Call, name: str) -> str:

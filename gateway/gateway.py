@@ -26,15 +26,16 @@ SANDBOX_KEY = "sandbox-key"
 class Gateway:
     """A configuration in force. `base_urls` tells where a sandbox listens, by connection.
 
-    Reads and writes work without `open`, but no Idempotency-Key is taken then.
+    Reads and writes work without `open`, but no Idempotency-Key is taken then, and nothing is shared with other processes.
     """
 
     def __init__(self, config: Config, base_urls: Mapping[str, str]) -> None:
         self.config = config
         self.callers = Callers(config.callers)
-        self.connections = Connections(config, base_urls, SANDBOX_KEY)
+        self.state: State | None = state_of(config.state, config.folder)
+        board = None if self.state is None else self.state.board
+        self.connections = Connections(config, base_urls, SANDBOX_KEY, board)
         self._opportunities = {name: Opportunities(connection) for name, connection in self.connections.items()}
-        self.state: State | None = None
         self.idempotency: Idempotency | None = None
         self.settler: Settler | None = None
 
@@ -43,7 +44,6 @@ class Gateway:
 
         A store that is away is waited for, not required. Raises `UnsafeStore`.
         """
-        self.state = state_of(self.config.state, self.config.folder)
         if self.state is None:
             return
         keep, lag = self.config.idempotency.keep, self.config.idempotency.lookup_lag

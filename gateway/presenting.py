@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from gateway.config import Config
+from gateway.failures import whole_seconds
 from gateway.listing import FILTERS, SORTS, filter_mode, sort_mode
 from gateway.opportunities import Opportunities
 from gateway.state.claims import Claim
@@ -14,7 +15,8 @@ def connection_info(opportunities: Opportunities, config: Config) -> dict[str, J
     adapter, connection = opportunities.adapter, opportunities.connection
     table = adapter.table
     operations = adapter.operations()
-    budget = adapter.limits.budget
+    budget = connection.config.budget
+    circuit, seconds = connection.circuit
     left = connection.budget_left
     sorts = [f"{sign}{name}" for name in SORTS for sign in ("", "-")]
     return {
@@ -47,6 +49,7 @@ def connection_info(opportunities: Opportunities, config: Config) -> dict[str, J
             "budget_left": None
             if left is None
             else {"limit": left.limit, "remaining": left.remaining, "reset": left.reset},
+            "circuit": {"state": circuit, "retry_after": whole_seconds(seconds) if circuit == "open" else None},
             "drift": connection.drift.body(),
         },
     }

@@ -355,11 +355,14 @@ def _handler(stand_in: StandIn) -> type[BaseHTTPRequestHandler]:
 
 
 def connections(**urls: str) -> str:
-    """The `connections:` of raze and spott, each on a base URL (or "sandbox")."""
-    lines = ["default_connection: raze", "connections:"]
+    """The `connections:` of raze and spott, each on a base URL (or "sandbox"), without budgets and circuits.
+
+    What one test lets a provider do wrong must not hold back the next one's calls.
+    """
+    lines = ["circuit: off", "default_connection: raze", "connections:"]
     for name, url in urls.items():
         provider = "spott" if name.startswith("spott") else "getraze"
-        lines.append(f"  {name}: {{provider: {provider}, base_url: '{url}', api_key: key-of-{name}}}")
+        lines.append(f"  {name}: {{provider: {provider}, base_url: '{url}', api_key: key-of-{name}, budget: off}}")
     return "\n".join(lines) + "\n"
 
 

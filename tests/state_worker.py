@@ -103,7 +103,9 @@ class Worker:
         if f"{key} {fence}\n" in Path(self.file).read_text():
             await self.change(
                 key,
-                lambda held_, now: claims.found(held_, now, answer=fence.encode(), record=fence, keep=600, how="look-up"),
+                lambda held_, now: claims.found(
+                    held_, now, answer=fence.encode(), record=fence, keep=600, how="look-up"
+                ),
             )
         else:
             await self.change(key, lambda held_, now: claims.missed(held_, now, began, lag=0.0, keep=600))

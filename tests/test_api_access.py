@@ -59,10 +59,11 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     with StandIn([Says(200, RAZE_BYTES)]) as raze, StandIn([Says(200, RAZE_BYTES)]) as hidden:
         hashes = {name: hash_key(key) for name, key in KEYS.items()}
         config = f"""\
+circuit: off
 default_connection: raze
 connections:
-  raze: {{provider: getraze, base_url: '{raze.url}', api_key: {UPSTREAM}}}
-  hidden: {{provider: getraze, base_url: '{hidden.url}', api_key: upstream-canary-98}}
+  raze: {{provider: getraze, base_url: '{raze.url}', api_key: {UPSTREAM}, budget: off}}
+  hidden: {{provider: getraze, base_url: '{hidden.url}', api_key: upstream-canary-98, budget: off}}
 callers:
   - name: all
     key_sha256: {hashes["all"]}
@@ -264,6 +265,7 @@ def test_a_foreign_connection_is_answered_like_one_that_does_not_exist_on_every_
 
 def test_a_default_connection_of_others_is_not_found(tmp_path: Path) -> None:
     config = f"""\
+circuit: off
 default_connection: raze
 connections:
   raze: {{provider: getraze, base_url: sandbox}}

@@ -25,6 +25,7 @@ from tests.live import (
 )
 
 DOCUMENTED = "settings: {dialect: documented}"
+STAGES = "stages: {Fechado: won}"
 """Said, so that no look-up for the dialect stands among the calls that are counted."""
 
 RAZE_SEEDS = raze_seeds()
@@ -60,11 +61,12 @@ class Rig:
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     with StandIn() as raze, StandIn() as spott:
         config = f"""\
+circuit: off
 default_connection: raze
 connections:
-  raze: {{provider: getraze, base_url: '{raze.url}', api_key: raze-key, {DOCUMENTED}, stages: {{Fechado: won}}}}
-  raze2: {{provider: getraze, base_url: '{raze.url}', api_key: raze-key, {DOCUMENTED}}}
-  spott: {{provider: spott, base_url: '{spott.url}', api_key: spott-key}}
+  raze: {{provider: getraze, base_url: '{raze.url}', api_key: raze-key, budget: off, {DOCUMENTED}, {STAGES}}}
+  raze2: {{provider: getraze, base_url: '{raze.url}', api_key: raze-key, budget: off, {DOCUMENTED}}}
+  spott: {{provider: spott, base_url: '{spott.url}', api_key: spott-key, budget: off}}
 callers:
   - {{name: first, key_sha256: {hash_key(FIRST_KEY)}, scopes: ["opportunities:read"]}}
   - {{name: second, key_sha256: {hash_key(SECOND_KEY)}, scopes: ["opportunities:read"]}}

@@ -64,13 +64,13 @@ class Rig:
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     with StandIn() as raze, StandIn() as spott, StandIn() as elsewhere:
         config = connections(raze=f"{raze.url}/external/v1", spott=spott.url, raze_refused="http://127.0.0.1:9")
-        config += f"  raze_quick: {{provider: getraze, base_url: '{raze.url}', api_key: quick-key, timeout: 500ms}}\n"
+        config += f"  raze_quick: {{provider: getraze, base_url: '{raze.url}', api_key: quick-key, budget: off, timeout: 500ms}}\n"
         config += (
-            f"  spott_money: {{provider: spott, base_url: '{spott.url}', api_key: money-key, "
+            f"  spott_money: {{provider: spott, base_url: '{spott.url}', api_key: money-key, budget: off, "
             "settings: {amount_attribute: {id: attr_value, currency: EUR}}}\n"
-            f"  raze_stages: {{provider: getraze, base_url: '{raze.url}', api_key: stages-key, "
+            f"  raze_stages: {{provider: getraze, base_url: '{raze.url}', api_key: stages-key, budget: off, "
             "stages: {Fechado: won, parked: lost}}\n"
-            f"  spott_stages: {{provider: spott, base_url: '{spott.url}', api_key: stages-key, "
+            f"  spott_stages: {{provider: spott, base_url: '{spott.url}', api_key: stages-key, budget: off, "
             "stages: {stg_9: won, Lost: lost}}\n"
             "limits: {reply: 1MiB}\n"
         )
@@ -723,8 +723,9 @@ def test_every_answer_carries_the_headers_that_are_promised(rig: Rig) -> None:
     assert answer.headers["cache-control"] == "private, no-store"
     assert answer.headers["x-crm-connection"] == "raze"
     assert answer.headers["x-cache"] == "bypass"
-    assert "742" in answer.headers["ratelimit"]
-    assert "1000" in answer.headers["ratelimit-policy"]
+    assert answer.headers["ratelimit-remaining"] == "742"
+    assert answer.headers["ratelimit-limit"] == "1000"
+    assert int(answer.headers["ratelimit-reset"]) > 3600
     timing = answer.headers["server-timing"]
     assert "gateway;dur=" in timing and "provider;dur=" in timing
     assert answer.headers["x-request-id"]
@@ -969,10 +970,13 @@ def test_a_provider_that_never_answers_is_a_timeout(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("then", ["cut", "reset", "half"])
-def test_a_connection_that_breaks_off_is_a_timeout_after_one_more_try(rig: Rig, then: str) -> None:
+def test_a_connection_that_breaks_off_is_a_timeout_after_more_than_one_try(rig: Rig, then: str) -> None:
+    rig.raze.play([Says(200, RAZE_BYTES)])
+    for _ in range(18):  # requests that go well earn the repeats
+        rig.get(f"/v1/opportunities/raze:{RAZE}")
     rig.raze.play([Says(200, RAZE_BYTES, then=then)])
     assert_problem(rig.get(f"/v1/opportunities/raze:{RAZE}"), 504, "provider-timeout")
-    assert len(rig.raze.seen) == 2
+    assert len(rig.raze.seen) in (2, 3)
     rig.raze.play([Says(200, RAZE_BYTES, then=then), Says(200, RAZE_BYTES)])
     assert rig.get(f"/v1/opportunities/raze:{RAZE}").data == CANONICAL["raze"]
 

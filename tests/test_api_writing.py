@@ -28,6 +28,7 @@ from tests.live import (
 )
 
 DOCUMENTED = "settings: {dialect: documented}"
+STAGES = "stages: {stg_won: won, Lost: lost, stg_gone: lost}"
 """Said, so that no look-up for the dialect stands among the calls that are counted."""
 
 RAZE = "opp_abc123def456"
@@ -150,14 +151,15 @@ class Rig:
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     with StandIn() as raze, StandIn() as spott:
         config = f"""\
+circuit: off
 default_connection: raze
 state: off  # or what is unknown would be looked for, and these calls counted
 connections:
-  raze: {{provider: getraze, base_url: '{raze.url}', api_key: key-of-raze, {DOCUMENTED}, timeout: 5s}}
-  quick: {{provider: getraze, base_url: '{raze.url}', api_key: key-of-quick, {DOCUMENTED}, timeout: 400ms}}
-  refused: {{provider: getraze, base_url: 'http://127.0.0.1:9', api_key: key-of-refused, {DOCUMENTED}}}
-  spott: {{provider: spott, base_url: '{spott.url}', api_key: key-of-spott}}
-  mapped: {{provider: spott, base_url: '{spott.url}', api_key: k, stages: {{stg_won: won, Lost: lost, stg_gone: lost}}}}
+  raze: {{provider: getraze, base_url: '{raze.url}', api_key: key-of-raze, budget: off, {DOCUMENTED}, timeout: 5s}}
+  quick: {{provider: getraze, base_url: '{raze.url}', api_key: key-of-quick, budget: off, {DOCUMENTED}, timeout: 400ms}}
+  refused: {{provider: getraze, base_url: 'http://127.0.0.1:9', api_key: key-of-refused, budget: off, {DOCUMENTED}}}
+  spott: {{provider: spott, base_url: '{spott.url}', api_key: key-of-spott, budget: off}}
+  mapped: {{provider: spott, base_url: '{spott.url}', api_key: k, budget: off, {STAGES}}}
 """
         with running_gateway(config, tmp_path_factory.mktemp("writing")) as url:
             yield Rig(url, raze, spott)
@@ -674,7 +676,7 @@ def test_a_stage_call_that_fails_after_the_update_went_through_is_told_field_by_
     answer = rig.patch_raze(BOTH, says={("PATCH", "stage"): says})
     assert answer.status == 200
     assert ledger(answer) == (["description"], [("status", "failed")])
-    assert [method for method, _, _ in rig.sent(rig.raze)] == ["PUT", "PATCH"]
+    assert list(dict.fromkeys(method for method, _, _ in rig.sent(rig.raze))) == ["PUT", "PATCH"]
     assert answer.data["status"] == "open" and answer.data["description"] == "new notes"
 
 
@@ -696,7 +698,7 @@ def test_an_update_that_fails_leaves_the_stage_alone(rig: Rig, says: Says, statu
     answer = rig.patch_raze(BOTH, says={("PUT", "one"): says})
     assert answer.status == status
     assert answer.json["outcome"] == outcome
-    assert [method for method, _, _ in rig.sent(rig.raze)] == ["PUT"]
+    assert {method for method, _, _ in rig.sent(rig.raze)} == {"PUT"}
 
 
 def test_a_write_that_was_applied_but_cannot_be_read_back_says_applied(rig: Rig) -> None:
@@ -796,7 +798,7 @@ OUTCOMES = [
 
 @pytest.mark.parametrize(("says", "status", "code", "outcome"), OUTCOMES)
 @pytest.mark.parametrize("write", ["create", "update", "delete"])
-def test_a_write_that_fails_says_what_it_may_have_done_and_is_sent_once(
+def test_a_write_that_fails_says_what_it_may_have_done_and_is_repeated_only_where_that_is_safe(
     rig: Rig, write: str, says: Says, status: int, code: str, outcome: str
 ) -> None:
     if write == "create":
@@ -809,7 +811,8 @@ def test_a_write_that_fails_says_what_it_may_have_done_and_is_sent_once(
     problem = assert_problem(answer, status, code)
     assert problem["outcome"] == outcome
     assert problem["connection"] == answer.headers["x-crm-connection"] == "raze"
-    assert len(rig.sent(rig.raze)) == 1
+    repeatable = write == "update" and code in ("provider-timeout", "provider-error")
+    assert len(rig.sent(rig.raze)) in ((1, 2, 3) if repeatable else (1,))  # how often is for the repeats that are left
     if outcome == "unknown":
         assert problem["retryable"] is False
     if status == 429:

@@ -645,23 +645,19 @@ def test_a_host_is_an_address_or_a_name(folder: Folder, host: str) -> None:
 _ELSEWHERE = {
     "cache.ttl": "20s", "cache.stale_if_error": "1m", "cache.max_bytes": "1MiB", "state": "redis://127.0.0.1",
     "idempotency.required": "true", "idempotency.keep": "1h", "idempotency.lookup_lag": "1s",
-    "circuit.failures": "3",
-    "circuit.open": "9s", "connections.*.budget": "{calls: 5, per: 1s}", "limits.per_caller": "7",
 }  # fmt: skip
 
 
 def written(key: str, value: str) -> str:
     """The file with one key set."""
     section, _, name = key.rpartition(".")
-    if key == "connections.*.budget":
-        return one(f"budget: {value}")
     return one("", f"{section}: {{{name}: {value}}}" if section else f"{name}: {value}")
 
 
 @pytest.mark.parametrize("key", NOT_BUILT)
 def test_what_is_not_built_takes_its_default_and_off_and_nothing_else(folder: Folder, key: str) -> None:
     entry = NOT_BUILT[key]
-    for value in (entry.default or "{calls: 1000, per: 1h}", entry.off):
+    for value in (entry.default, entry.off):
         if value is not None:
             folder.load(written(key, value))
     found = folder.mistake(written(key, _ELSEWHERE[key]))
@@ -691,9 +687,9 @@ def test_what_is_not_built_is_checked_for_its_form_all_the_same(folder: Folder) 
 
 
 def test_what_is_not_built_is_told_beside_other_mistakes(folder: Folder) -> None:
-    found = folder.mistakes(one("timeout: x\nbudget: {calls: 1, per: 1s}", "cache: {ttl: 1m}"))
+    found = folder.mistakes(one("timeout: x", "cache: {ttl: 1m}"))
     paths = [mistake.path for mistake in found]
-    assert paths == ["connections.raze.timeout", "connections.raze.budget", "cache.ttl"]
+    assert paths == ["connections.raze.timeout", "cache.ttl"]
 
 
 def test_a_feature_is_built_by_deleting_its_entry(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -864,8 +860,7 @@ def test_a_changed_schema_changes_nobody_elses() -> None:
 def test_the_defaults_of_what_is_not_built_are_those_of_the_models(folder: Folder) -> None:
     config = folder.load(one())
     for key, entry in NOT_BUILT.items():
-        if entry.default is not None:
-            assert entry.read(entry.default) == attrgetter(key)(config)
+        assert entry.read(entry.default) == attrgetter(key)(config)
 
 
 def newcomers(text: str) -> str:

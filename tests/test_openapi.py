@@ -173,7 +173,7 @@ def test_the_words_of_the_schemas_are_those_of_the_code() -> None:
 
 # --- problem codes ---------------------------------------------------------------------------------------------------
 
-NOT_BUILT_YET = {"overloaded"}
+NOT_BUILT_YET: set[str] = set()
 BEFORE_ROUTING = {"uri-too-long", "headers-too-large"}
 """Answered by the server before it is known which operation is meant, so told of each."""
 
@@ -320,13 +320,14 @@ def hold(answer: Answer, path: str, method: str, code: str = "") -> None:
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     with StandIn() as provider:
         config = f"""\
+circuit: off
 default_connection: raze
 connections:
   raze: {{provider: getraze, base_url: sandbox}}
   spott: {{provider: spott, base_url: sandbox}}
-  own: {{provider: getraze, base_url: '{provider.url}', api_key: key-of-own, timeout: 5s}}
-  quick: {{provider: getraze, base_url: '{provider.url}', api_key: key-of-quick, timeout: 200ms}}
-  gone: {{provider: getraze, base_url: 'http://127.0.0.1:9', api_key: key-of-gone}}
+  own: {{provider: getraze, base_url: '{provider.url}', api_key: key-of-own, budget: off, timeout: 5s}}
+  quick: {{provider: getraze, base_url: '{provider.url}', api_key: key-of-quick, budget: off, timeout: 200ms}}
+  gone: {{provider: getraze, base_url: 'http://127.0.0.1:9', api_key: key-of-gone, budget: off}}
 callers:
   - name: all
     key_sha256: {hash_key(KEYS["all"])}

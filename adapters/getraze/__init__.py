@@ -7,6 +7,7 @@ configuration says it.
 
 import re
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -35,6 +36,7 @@ DOCUMENTED, SERVED = "getraze", "getraze-served"
 MOST_STAGES = 500
 """How many stages are remembered of one connection."""
 
+_YEAR = 365 * 86400
 _UUID = r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 
 
@@ -236,11 +238,10 @@ class GetRaze(Adapter):
             return Rejection()
         details = error.get("details")
         fields = details.get("fields") if isinstance(details, dict) else None
-        retry_after = error.get("retry_after")
         return Rejection(
             code=_text(error.get("code")),
             message=_text(error.get("message")),
-            retry_after=float(retry_after) if type(retry_after) is int and 0 <= retry_after < 10**9 else None,
+            retry_after=_seconds(error.get("retry_after")),
             fields={str(name): str(what) for name, what in fields.items()} if isinstance(fields, dict) else {},
         )
 
@@ -278,6 +279,13 @@ def _dialect_of(call: Call, data: Json) -> str | None:
 
 def _text(value: Json) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def _seconds(value: Json) -> float | None:
+    """A number of JSON, whole or not, as seconds to wait; anything beyond a year is as good as a year."""
+    if type(value) is not int and not isinstance(value, Decimal):
+        return None
+    return float(min(value, _YEAR)) if value >= 0 else None
 
 
 def _whole(value: str | None) -> int | None:

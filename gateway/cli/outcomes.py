@@ -29,7 +29,6 @@ def outcomes(
         raise click.UsageError("say with --settle ID which outcome is meant")
 
     async def work(gateway: Any) -> list[dict[str, Json]]:
-        await gateway.open(settling=False)
         if settle_id is None:
             found: list[dict[str, Json]] = await listed(gateway, ANYONE)
             return found

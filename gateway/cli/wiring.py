@@ -82,6 +82,7 @@ def run_with(
     from gateway.cli import output
     from gateway.gateway import Gateway
     from gateway.sandboxes import NoSandbox, running
+    from gateway.state.store import UnsafeStore
 
     config = load(config_path)
     wanted = [name or config.default_connection for name in names]
@@ -90,6 +91,7 @@ def run_with(
         async with AsyncExitStack() as stack:
             gateway = Gateway(config, base_urls)
             stack.push_async_callback(gateway.aclose)
+            await gateway.open(settling=False)
             return await work(gateway)
 
     try:
@@ -100,5 +102,5 @@ def run_with(
     except Problem as problem:
         output.problem(problem, as_json)
         sys.exit(1)
-    except NoSandbox as error:
+    except (NoSandbox, UnsafeStore) as error:
         fail(str(error))

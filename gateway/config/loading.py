@@ -47,6 +47,5 @@ def _checked(source: Source, folder: Path) -> Config | None:
     except ValidationError as error:
         explain(source, error, (), shared_schema(), unsaid=frozenset({"adapter"}))  # `provider` is told instead
     check_host(source)
-    adapters = {name: entry["adapter"] for name, entry in connections.items() if "adapter" in mapping(entry)}
-    check_not_built(source, adapters)
+    check_not_built(source)
     return config

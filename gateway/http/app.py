@@ -16,6 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 from gateway.callers import ANYONE, Caller
 from gateway.errors import Outcome, Problem
 from gateway.gateway import Gateway
+from gateway.http.load import EACH_SLOT, Load
 from gateway.http.requests import Headers, caller_key, request_id
 from gateway.http.routes import Route
 from gateway.state.store import UnsafeStore
@@ -66,6 +67,9 @@ class App:
     def __init__(self, gateway: Gateway, routes: tuple[Route, ...]) -> None:
         self.gateway = gateway
         self.routes = routes
+        limits = gateway.config.limits
+        slots = limits.concurrency * len(gateway.connections)
+        self._load = Load(max(limits.per_caller, EACH_SLOT * slots), limits.per_caller)
         self._fixed: dict[str, dict[str, Route]] = {}
         self._open: list[tuple[str, dict[str, Route]]] = []
         for route in routes:
@@ -152,7 +156,10 @@ class App:
             if route.scope and route.scope not in caller.scopes:
                 raise Problem("forbidden", f"This needs the scope {route.scope}, which the caller key lacks.")
             context.caller = caller
-        return await route.handler(context)
+        if route.scope is None:  # health, metrics and the documents are answered however much there is to do
+            return await route.handler(context)
+        with self._load.one_more(context.caller.name):
+            return await route.handler(context)
 
     def _route(self, scope: Scope) -> Route:
         path = scope.get("raw_path", b"").decode("latin-1")

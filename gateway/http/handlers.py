@@ -2,6 +2,8 @@
 
 import asyncio
 import html
+import math
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -21,6 +23,8 @@ from gateway.strict_json import Json
 from gateway.translating import translate
 
 MOST_IDS = 100
+IDS_AT_ONCE = 16
+"""Of the records that one request asks for, so many are read at a time: it shares the connection with others."""
 MOST_LISTED = 100
 
 
@@ -50,13 +54,17 @@ def _on(context: Context) -> tuple[Opportunities, str]:
 def _done(context: Context, opportunities: Opportunities, ask: Ask) -> None:
     """Note for the answer's headers what the provider took and what is left of its budget."""
     context.provider_seconds += ask.provider_seconds
-    left = opportunities.connection.budget_left
-    if left is not None and left.remaining is not None:
-        context.tell["ratelimit"] = f'"provider";r={left.remaining}'
-        if left.limit is not None:
-            budget = opportunities.adapter.limits.budget
-            window = f";w={budget.per:.0f}" if budget is not None else ""
-            context.tell["ratelimit-policy"] = f'"provider";q={left.limit}{window}'
+    _tell_budget(context, opportunities.connection)
+
+
+def _tell_budget(context: Context, connection: Connection) -> None:
+    """The provider's limit as three headers; each where it is known."""
+    left = connection.budget_left
+    if left is None:
+        return
+    reset = None if left.reset is None else max(0, math.ceil(left.reset - time.time()))
+    told = {"limit": left.limit, "remaining": left.remaining, "reset": reset}
+    context.tell.update({f"ratelimit-{name}": str(value) for name, value in told.items() if value is not None})
 
 
 async def get_opportunity(context: Context) -> Reply:
@@ -140,10 +148,18 @@ async def _by_ids(context: Context, parameters: dict[str, str]) -> Reply:
         context.connection = context.gateway.choose(context.caller, header).name
     told: dict[str, tuple[dict[str, Json] | None, dict[str, Json]]] = {}
 
+    gate = asyncio.Semaphore(IDS_AT_ONCE)
+    began = deadline_in(0)
+
     async def one(id_: str) -> None:
+        async with gate:
+            await read_one(id_)
+
+    async def read_one(id_: str) -> None:
         try:
             opportunities, native = context.gateway.route(context.caller, header, id_)
             ask = _ask(context, opportunities.connection, parameters, urgent=False)
+            ask.deadline -= deadline_in(0) - began  # one deadline for all of them, also for those that had to wait
             try:
                 answer = await opportunities.get(native, ask)
             finally:
@@ -155,6 +171,8 @@ async def _by_ids(context: Context, parameters: dict[str, str]) -> Reply:
     async with asyncio.TaskGroup() as group:
         for id_ in dict.fromkeys(ids):  # asked for twice is read once
             group.create_task(one(id_))
+    if context.connection is not None:
+        _tell_budget(context, context.gateway.on(context.connection).connection)
     meta: dict[str, Json] = {"issues": [], "errors": []}
     for name in ("explain", "raw"):
         if read.flag(parameters, name):
@@ -238,7 +256,7 @@ async def list_connections(context: Context) -> Reply:
     """What each connection that the caller may use can do."""
     read.query(context.scope, ())
     names = context.gateway.visible(context.caller)
-    return Reply(body={"data": [_info(context, name) for name in names], "meta": {}})
+    return Reply(body={"data": [await _info(context, name) for name in names], "meta": {}})
 
 
 async def get_connection(context: Context) -> Reply:
@@ -247,11 +265,13 @@ async def get_connection(context: Context) -> Reply:
     name = context.scope["raw_path"].rsplit(b"/", 1)[1].decode("latin-1")
     if name not in context.gateway.visible(context.caller):
         raise Problem("not-found", "There is no such connection.")
-    return Reply(body={"data": _info(context, name), "meta": {}})
+    return Reply(body={"data": await _info(context, name), "meta": {}})
 
 
-def _info(context: Context, name: str) -> dict[str, Json]:
-    return connection_info(context.gateway.on(name), context.gateway.config)
+async def _info(context: Context, name: str) -> dict[str, Json]:
+    opportunities = context.gateway.on(name)
+    await opportunities.connection.look()
+    return connection_info(opportunities, context.gateway.config)
 
 
 async def translate_record(context: Context) -> Reply:

@@ -54,6 +54,7 @@ _IN_PATH = {
     "file": Parameter("file", "A file that the page at `/docs` is made of.", {"type": "string", "pattern": "^[a-z.-]+$"}),
 }  # fmt: skip
 _TEXT = {"type": "string"}
+_NUMBER = {"type": "integer", "minimum": 0}
 _HEADERS_IN = {
     "X-Request-Id": Parameter("X-Request-Id", "An id for this request, repeated in the answer and in the log; without one, "
                               "or with one of another form, it gets a new one.",
@@ -80,8 +81,9 @@ _HEADERS_OUT: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "Server-Timing": ("Milliseconds that the gateway and the provider took.", _TEXT),
     "X-CRM-Connection": ("The connection that answered.", _TEXT),
     "X-Cache": ("Where the record came from.", {"type": "string", "enum": ["hit", "miss", "stale", "bypass"]}),
-    "RateLimit": ("What is left of the provider's rate limit, where that is known.", _TEXT),
-    "RateLimit-Policy": ("The provider's rate limit, where that is known.", _TEXT),
+    "RateLimit-Limit": ("The provider's rate limit: calls in a window, where that is known.", _NUMBER),
+    "RateLimit-Remaining": ("Calls left in the present window, where that is known.", _NUMBER),
+    "RateLimit-Reset": ("Seconds until the next window, where that is known.", _NUMBER),
     "Preference-Applied": ("`handling=strict` where it was asked for.", _TEXT),
     "Idempotency-Expires": ("Until when the Idempotency-Key and its answer are kept.", _TEXT),
     "Idempotent-Replayed": ("`true`: this is the answer that was given before, byte for byte.", _TEXT),
@@ -92,6 +94,7 @@ _HEADERS_OUT: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "Content-Security-Policy": ("What a browser may load for the page: nothing of any other host.", _TEXT),
     "Referrer-Policy": ("`no-referrer`.", _TEXT),
 }
+_BUDGET = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
 _ALWAYS = ("X-Request-Id", "Cache-Control", "X-Content-Type-Options", "Server-Timing")
 _FROM_REPLIES = ("not-found", "conflict", "provider-rejected")
 """Problems that a provider's reply can stand behind, so that they hand on its `Retry-After` though no repeat may help."""
@@ -242,7 +245,7 @@ def _usual_headers(route: Route) -> list[str]:
     """The headers that any answer of the operation can have, also a problem."""
     names = [*_ALWAYS]
     if "X-CRM-Connection" in route.headers:
-        names += ["X-CRM-Connection", "RateLimit", "RateLimit-Policy", "Preference-Applied"]
+        names += ["X-CRM-Connection", *_BUDGET, "Preference-Applied"]
         names += ["X-Cache"] if route.method == "GET" else []
     if "Idempotency-Key" in route.headers:
         names += ["Idempotency-Expires", "Idempotent-Replayed"]
@@ -268,7 +271,8 @@ def _success(route: Route) -> dict[str, Any]:
 def codes_of(route: Route) -> list[str]:
     """Every problem code that the operation can be answered with."""
     keyed = () if route.scope is None else ("unauthenticated", "forbidden") if route.scope else ("unauthenticated",)
-    wanted = {*EVERYWHERE, *keyed, *route.problems}
+    bounded = () if route.scope is None else ("rate-limited", "overloaded")
+    wanted = {*EVERYWHERE, *keyed, *bounded, *route.problems}
     return [code for code in CODES if code in wanted]
 
 

@@ -297,12 +297,22 @@ class ConnectionLimits(TypedDict):
 
 
 class BudgetLeft(TypedDict):
-    """What is left of the provider's rate limit, as its last reply said."""
+    """What is left of the provider's rate limit: by this gateway's own count, corrected by what the provider says."""
 
     __pydantic_config__ = _CLOSED  # type: ignore[misc]  # pydantic reads it off a TypedDict
     limit: Annotated[int | None, Field(description="Calls in the window; null where that is not told.")]
     remaining: Annotated[int | None, Field(description="Calls left in the window; null where that is not told.")]
     reset: Annotated[float | None, Field(description="When the next window begins, in Unix seconds; null: not told.")]
+
+
+class CircuitState(TypedDict):
+    """Whether the provider is asked at the moment."""
+
+    __pydantic_config__ = _CLOSED  # type: ignore[misc]  # pydantic reads it off a TypedDict
+    state: Annotated[Literal["closed", "open", "half-open"], Field(
+        description="`closed`: it is asked. `open`: it failed again and again and is left alone; calls are refused. "
+                    "`half-open`: one call tries whether it is back.")]  # fmt: skip
+    retry_after: Annotated[int | None, Field(description="Seconds until it is tried again; null unless it is open.")]
 
 
 class DriftSign(TypedDict):
@@ -319,7 +329,8 @@ class ConnectionState(TypedDict):
     """How the connection stands at the moment."""
 
     __pydantic_config__ = _CLOSED  # type: ignore[misc]  # pydantic reads it off a TypedDict
-    budget_left: Annotated[BudgetLeft | None, Field(description="The rest of the rate limit; null: not told yet.")]
+    budget_left: Annotated[BudgetLeft | None, Field(description="The rest of the rate limit; null: not known.")]
+    circuit: Annotated[CircuitState, Field(description="Whether calls to the provider go out.")]
     drift: Annotated[list[DriftSign], Field(
         description="Where the provider's records differ from the shape that the adapter declares.")]  # fmt: skip
 

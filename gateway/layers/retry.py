@@ -1,26 +1,135 @@
-"""A read that may be repeated is repeated once; a write never is.
+"""What failed is tried again where that is safe, worth it, and in time: at most three tries, within one deadline.
 
-A provider may close an idle connection at the very moment at which it is used again. For a read that costs nothing but
-a second try. Everything else about retries (budgets, backoff, `Retry-After`) has its place around this same function.
+    what came of a try                                            a read   sets values   anything else
+    refused, DNS, TLS, connect time-out, no connection free       again    again         again
+    reset, early end, read time-out                               again    again         no: its outcome is unknown
+    408, 429, 500, 502, 503, 504                                  again    again         no
+    an answer that cannot be used; whatever our own layers held back; all else             no
+
+Repeats are at most a fifth of all requests, so that a provider in trouble is not asked more for it.
 """
 
-from gateway.adapter import Call, Reply
-from gateway.errors import MaybeSent, NeverSent
+import asyncio
+import random
+from collections.abc import Callable
+
+from gateway.adapter import Adapter, Call, Reply
+from gateway.errors import BadAnswer, CallFailed, MaybeSent, NeverSent
+from gateway.failures import LONGEST_WAIT, wait_told
+from gateway.layers.patience import Patience
 from gateway.layers.trip import Send, Trip
 
+TRIES = 3
+BASE_SECONDS, MOST_SECONDS = 0.05, 1.0
+"""Pauses are drawn evenly from nothing up to these, doubled with each try: full jitter, so that they spread."""
+SHARE, SAVED, AT_FIRST = 1 / 6, 10.0, 3.0
+"""Each request earns a sixth of a repeat: with what a quiet connection has saved up that stays below a fifth."""
 
-def repeat_reads(send: Send) -> Send:
-    """`send` that tries a read once more when the connection broke, within the same deadline."""
+_NOT_SENT = frozenset({"refused", "dns", "tls", "connect_timeout", "busy"})
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
-    async def repeating(call: Call, trip: Trip) -> Reply:
-        try:
-            return await send(call, trip)
-        except MaybeSent as failure:
-            if not call.is_read or failure.reason == "deadline":
-                raise
-        except NeverSent as failure:
-            if not call.is_read or failure.reason in ("deadline", "busy"):
-                raise
-        return await send(call, trip)
+Outcome = Reply | CallFailed
 
-    return repeating
+
+def may_repeat(call: Call, outcome: Outcome) -> bool:
+    """The table above: whether doing it again can do no harm, and may help."""
+    if isinstance(outcome, NeverSent):
+        return outcome.reason in _NOT_SENT
+    harmless = call.is_read or call.is_absolute
+    if isinstance(outcome, Reply):
+        return harmless and outcome.status in _PASSING
+    return harmless and isinstance(outcome, MaybeSent)
+
+
+def may_be_applied(call: Call, outcome: Outcome) -> bool:
+    """Whether a write that came out so may have taken effect."""
+    if call.is_read or isinstance(outcome, NeverSent):
+        return False
+    return outcome.status >= 500 or outcome.status == 408 if isinstance(outcome, Reply) else True
+
+
+class Repeats:
+    """How many repeats a connection can afford. Each request earns a part of one."""
+
+    def __init__(self) -> None:
+        self._saved = AT_FIRST
+
+    def earn(self) -> None:
+        """A request came."""
+        self._saved = min(SAVED, self._saved + SHARE)
+
+    def can(self) -> bool:
+        """Whether one is left."""
+        return self._saved >= 1
+
+    def take(self) -> bool:
+        """One repeat, if it is left."""
+        if not self.can():
+            return False
+        self._saved -= 1
+        return True
+
+
+def repeating(send: Send, adapter: Callable[[], Adapter]) -> Send:
+    """`send` with up to three tries."""
+    repeats, patience = Repeats(), Patience()
+
+    async def tries(call: Call, trip: Trip) -> Reply:
+        repeats.earn()
+        deadline, doubt = trip.deadline, None
+        for number in range(1, TRIES + 1):
+            outcome = await _outcome(send, call, trip, deadline, patience, number < TRIES and repeats.can())
+            if may_be_applied(call, outcome):
+                doubt = outcome
+            if number == TRIES or not may_repeat(call, outcome):
+                break
+            pause = _pause(adapter(), call, outcome, number)
+            now = asyncio.get_running_loop().time()
+            if pause is None or now + pause >= deadline or not repeats.take():
+                break
+            if pause:
+                await asyncio.sleep(pause)
+        return _told(outcome, doubt)
+
+    return tries
+
+
+async def _outcome(
+    send: Send, call: Call, trip: Trip, deadline: float, patience: Patience, affordable: bool
+) -> Outcome:
+    """One try: its reply, or its failure. A try that hangs is cut short where another one is affordable."""
+    trip.deadline = deadline
+    if affordable and (call.is_read or call.is_absolute):
+        trip.deadline = patience.cut(call, deadline)
+    try:
+        reply = await send(call, trip)
+    except CallFailed as failure:
+        return failure
+    finally:
+        trip.deadline = deadline
+    patience.note(call, reply)
+    return reply
+
+
+def _pause(adapter: Adapter, call: Call, outcome: Outcome, number: int) -> float | None:
+    """Seconds until the next try; None when the provider asks for more than anybody should wait."""
+    if number == 1 and call.is_read and isinstance(outcome, MaybeSent) and outcome.reason != "deadline":
+        return 0.0  # an idle connection that was closed under us: the next one is new
+    wait = wait_told(adapter, outcome) if isinstance(outcome, Reply) else None
+    if wait is not None and wait > LONGEST_WAIT:
+        return None
+    jitter = random.uniform(0, min(MOST_SECONDS, BASE_SECONDS * 2 ** (number - 1)))
+    return (wait or 0.0) + jitter
+
+
+def _told(outcome: Outcome, doubt: Outcome | None) -> Reply:
+    """The last outcome; but a refusal says nothing of an earlier try that may have been applied: then that one."""
+    if doubt is not None and outcome is not doubt:
+        refused = outcome.status >= 400 if isinstance(outcome, Reply) else not isinstance(outcome, BadAnswer)
+        outcome = doubt if refused else outcome
+    if isinstance(outcome, CallFailed):
+        raise outcome
+    return outcome
+
+
+__all__ = ["Repeats", "may_be_applied", "may_repeat", "repeating"]

@@ -48,9 +48,9 @@ def over(kit: Kit, work: Callable[[Opportunities], Awaitable[_T]], key: str | No
     async def connected() -> _T:
         config = ConnectionConfig(
             name="whole-way", provider=adapter.name, adapter=adapter, base_url=server.url,
-            settings=adapter.Settings.model_validate(kit.settings), stages=kit.stages,
+            settings=adapter.Settings.model_validate(kit.settings), stages=kit.stages, budget=None,
         )  # fmt: skip
-        connection = Connection(config, server.url, kit.key if key is None else key, 8, 1 << 23)
+        connection = Connection(config, server.url, kit.key if key is None else key)
         try:
             return await work(Opportunities(connection))
         finally:

@@ -1,0 +1,126 @@
+"""The provider's rate limit is kept here, before the provider has to.
+
+Two accounts are kept. The board's is shared by all workers: so many calls in each window. The other is what the provider's
+own headers said last, less what this worker has sent since; it holds where the provider's window is not ours, and where
+others use the same account. A call needs both. Whatever is told lowers the board's, so that all workers know it.
+"""
+
+import time
+from collections.abc import Callable
+
+from gateway.adapter import Adapter, Budget, BudgetLeft, Call, Reply
+from gateway.errors import NeverSent
+from gateway.failures import wait_told
+from gateway.layers.trip import Send, Trip
+from gateway.state.store import Allowance, Board
+
+RESERVE = 10
+"""One call in so many is kept for reading one record and for writing; lists and `ids=` give way to them."""
+PAUSE_SECONDS = 60.0
+"""The longest that a 429 can hold back later calls, whatever its `Retry-After` says."""
+
+
+def reserve_of(calls: int) -> int:
+    """How many calls of a budget are kept back: a tenth, one at least; never more than half of a tiny budget."""
+    return min(max(1, calls // RESERVE), calls // 2)
+
+
+class Purse:
+    """The budget of one connection. `budget` None: no limit is known; `board` is the one that workers share."""
+
+    def __init__(
+        self, name: str, budget: Budget | None, board: Board, *, enforced: bool = True, fixed: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
+        """`fixed`: the operator wrote it, so the provider's own words may lower it but not raise it."""
+        self._name, self._budget, self._board, self._clock = name, budget, board, clock
+        self._enforced, self._fixed = enforced, fixed
+        self._calls = budget.calls if budget is not None else 0
+        self._shared: Allowance | None = None
+        self._told: BudgetLeft | None = None
+        self._left = 0
+        """Of the provider's own count, as far as this worker can tell; true until `_reset`."""
+        self._reset = 0.0
+        self._pause = 0.0
+        self._sent = 0
+
+    @property
+    def left(self) -> BudgetLeft | None:
+        """What is left, the smaller of the two accounts; None while neither is known."""
+        now, shared = self._clock(), self._shared
+        if shared is not None and shared.reset <= now:
+            shared = None
+        if now < self._reset and (shared is None or self._left < shared.left):
+            return BudgetLeft(self._calls or None, max(self._left, 0), self._reset)
+        if shared is not None:
+            return BudgetLeft(shared.calls, shared.left, shared.reset)
+        # Told without a time, or of a window that is over: the last word is better than none.
+        return self._told
+
+    async def look(self) -> None:
+        """Ask the board what is left by now, for showing it."""
+        if self._enforced and self._budget is not None:
+            self._shared = await self._board.allowance(self._name, self._calls, self._budget.per)
+
+    async def spend(self, urgent: bool) -> int:
+        """One call, and its number. Raises `NeverSent("budget")` when it would be one too many."""
+        if not self._enforced:
+            self._sent += 1
+            return self._sent
+        now = self._clock()
+        if now < self._pause:
+            raise NeverSent("budget", retry_after=self._pause - now)
+        reserve = 0 if urgent else reserve_of(self._calls)
+        if now < self._reset and self._left - 1 < reserve:
+            raise NeverSent("budget", retry_after=self._reset - now)
+        self._left -= 1  # before anything is awaited, so that no other call takes the same one
+        if self._budget is not None:
+            allowance = await self._board.spend(self._name, self._calls, self._budget.per, reserve)
+            if allowance is None:
+                self._left += 1
+                self._shared = await self._board.allowance(self._name, self._calls, self._budget.per)
+                raise NeverSent("budget", retry_after=max(self._shared.reset - now, 0.0))
+            self._shared = allowance
+        self._sent += 1
+        return self._sent
+
+    async def note(self, left: BudgetLeft | None, number: int) -> None:
+        """What the reply to call `number` says is left: calls that went out after it are not in its count yet."""
+        if left is None:
+            return
+        self._told = left
+        if not self._enforced:
+            return
+        if left.limit is not None and left.limit >= 1:
+            self._calls = min(left.limit, self._budget.calls) if self._fixed and self._budget else left.limit
+        if left.remaining is None:
+            return
+        remaining, now = left.remaining - (self._sent - number), self._clock()
+        if left.reset is not None and left.reset > now:
+            # An absurd time must not close the connection for ever: no window is longer than it is known to be.
+            reset = min(left.reset, now + (self._budget.per if self._budget is not None else PAUSE_SECONDS))
+            same = now < self._reset and abs(reset - self._reset) < 1
+            self._left, self._reset = min(self._left, remaining) if same else remaining, reset
+        if self._budget is not None and self._shared is not None and remaining < self._shared.left:
+            await self._board.correct(self._name, self._calls, self._budget.per, max(remaining, 0))
+
+    def pause(self, seconds: float) -> None:
+        """The provider asked for a pause, so that the next call would be refused as well."""
+        if self._enforced:
+            self._pause = max(self._pause, self._clock() + min(seconds, PAUSE_SECONDS))
+
+
+def budgeted(send: Send, purse: Purse, adapter: Callable[[], Adapter]) -> Send:
+    """`send` that spends one call of the budget for each try, and learns from each reply what is left."""
+
+    async def spending(call: Call, trip: Trip) -> Reply:
+        number = await purse.spend(trip.urgent)
+        reply = await send(call, trip)
+        await purse.note(adapter().budget_left(reply), number)
+        if reply.status == 429:
+            wait = wait_told(adapter(), reply)
+            if wait:
+                purse.pause(wait)
+        return reply
+
+    return spending

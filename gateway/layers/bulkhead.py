@@ -1,0 +1,107 @@
+"""So many calls of one connection at once, and so many waiting: shared fairly between callers, the rest refused at once.
+
+Each connection has its own slots, so that a provider that hangs holds up nobody but its own callers. A free slot goes to
+the callers in turn, however many calls each has waiting; a queue that is full lets go of the last call of the caller who
+has most of them.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+
+from gateway.adapter import Call, Reply
+from gateway.errors import NeverSent
+from gateway.layers.trip import Send, Trip
+
+WAITING = 4
+"""Calls that may wait, for each that may be in flight: as long as four calls take, so that nobody waits for nothing."""
+SHED_SECONDS = 1.0
+
+_Waiter = asyncio.Future[None]
+
+
+class Slots:
+    """`limit` slots, handed to callers in turn; at most `waiting` calls wait for one."""
+
+    def __init__(self, limit: int, waiting: int | None = None) -> None:
+        self._free = limit
+        self._most = limit * WAITING if waiting is None else waiting
+        self._waiting = 0
+        self._queues: OrderedDict[str, deque[_Waiter]] = OrderedDict()
+        """Caller -> its waiting calls; the caller at the front is next."""
+
+    async def take(self, caller: str, deadline: float) -> None:
+        """A slot of one's own. Raises `NeverSent`: `full` at once, `busy` when none came free before the deadline."""
+        if self._free:
+            self._free -= 1
+            return
+        if self._waiting >= self._most:
+            self._shed_for(caller)
+        waiter: _Waiter = asyncio.get_running_loop().create_future()
+        self._queues.setdefault(caller, deque()).append(waiter)
+        self._waiting += 1
+        try:
+            async with asyncio.timeout_at(deadline):
+                await waiter
+        except BaseException as error:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self.give()  # it came too late: the next one has it
+            else:
+                self._forget(caller, waiter)
+            if isinstance(error, TimeoutError):
+                raise NeverSent("busy") from None
+            raise
+
+    def give(self) -> None:
+        """A slot is free again: the next caller's first call has it."""
+        while self._queues:
+            caller, queue = next(iter(self._queues.items()))
+            waiter = queue.popleft()
+            self._waiting -= 1
+            self._queues.pop(caller)
+            if queue:
+                self._queues[caller] = queue  # behind the others
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        self._free += 1
+
+    def flush(self, seconds: float) -> None:
+        """Refuse all who wait: there is nothing to wait for."""
+        for queue in self._queues.values():
+            for waiter in queue:
+                if not waiter.done():
+                    waiter.set_exception(NeverSent("open", retry_after=seconds))
+        self._queues.clear()
+        self._waiting = 0
+
+    def _shed_for(self, caller: str) -> None:
+        """Room for one more call of `caller`, at the cost of whoever has most waiting. Raises when that is the caller."""
+        longest = max(self._queues, key=lambda name: len(self._queues[name]), default=caller)
+        if len(self._queues.get(longest, ())) <= len(self._queues.get(caller, ())) + 1:
+            raise NeverSent("full", retry_after=SHED_SECONDS)
+        waiter = self._queues[longest].pop()
+        self._waiting -= 1
+        if not waiter.done():
+            waiter.set_exception(NeverSent("full", retry_after=SHED_SECONDS))
+
+    def _forget(self, caller: str, waiter: _Waiter) -> None:
+        queue = self._queues.get(caller)
+        if queue is None or waiter not in queue:
+            return  # let go of by whoever refused it
+        queue.remove(waiter)
+        self._waiting -= 1
+        if not queue:
+            del self._queues[caller]
+
+
+def bounded(send: Send, slots: Slots) -> Send:
+    """`send` with so many calls in flight at once."""
+
+    async def waiting(call: Call, trip: Trip) -> Reply:
+        await slots.take(trip.caller, trip.deadline)
+        try:
+            return await send(call, trip)
+        finally:
+            slots.give()
+
+    return waiting

@@ -1,0 +1,126 @@
+"""A provider that fails again and again is left alone for a while, and then asked by one call whether it is back.
+
+What counts is evidence that the provider is in trouble: connections that fail, resets, time-outs, 5xx. A 4xx, a redirect
+or a wrong shape shows that somebody answers. What our own layers refuse (no slot, no budget) shows nothing.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from gateway.adapter import Call, Reply
+from gateway.errors import BadAnswer, CallFailed, NeverSent
+from gateway.layers.trip import Send, Trip
+from gateway.state.store import Board
+
+LOOK_SECONDS = 0.25
+"""How old the board's answer may be: workers see each other's circuits within a second, without asking at every call."""
+
+PATIENCE_SECONDS = 1.0
+"""A time-out counts when the provider had so long, or most of the connection's own `timeout` where that is shorter.
+Else one caller with an `X-Request-Timeout` of a few milliseconds could open the circuit for all others."""
+
+
+class Circuit:
+    """Of one connection. `until` is a Unix second: 0 closed, to come open, past half open: one call may try."""
+
+    def __init__(
+        self, name: str, failures: int, open_seconds: float, timeout: float, board: Board,
+        opened: Callable[[float], None] = lambda seconds: None,
+    ) -> None:  # fmt: skip
+        self._name, self._most, self._seconds, self._board = name, failures, open_seconds, board
+        self._patience = min(PATIENCE_SECONDS, 0.8 * timeout)
+        self._opened = opened
+        self._failures = 0
+        self._until = 0.0
+        self._own = False
+        """Whether this worker opened it, so that a board that forgot does not close it."""
+        self._probing = False
+        self._looked = float("-inf")
+
+    def state(self) -> tuple[str, float]:
+        """(`closed`, `open` or `half-open`; seconds that it stays open)."""
+        left = self._until - time.time()
+        return ("closed", 0.0) if self._until == 0 else ("open", left) if left > 0 else ("half-open", 0.0)
+
+    async def look(self) -> None:
+        """See what other workers have found out, if that was not asked a moment ago."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS:
+            return
+        self._looked = now  # before asking, so that one call asks and the others go on with what is known
+        until = await self._board.tripped(self._name)
+        if until > 0:
+            self._until = until
+        elif not self._own:
+            self._until = 0.0
+
+    async def enter(self) -> bool:
+        """Whether this call is the one that tries a provider that was left alone. Raises `NeverSent("open")`."""
+        await self.look()
+        if self._until == 0:
+            return False
+        left = self._until - time.time()
+        if left > 0 or self._probing:
+            raise NeverSent("open", retry_after=max(left, 0.0))
+        self._probing = True
+        await self._trip()  # for the other workers: the one try is under way
+        return True
+
+    def leave(self, probe: bool) -> None:
+        """The call that tried is over. Without a verdict another one may try."""
+        if probe and self._probing:
+            self._probing = False
+            self._until = min(self._until, time.time())
+
+    async def judge(self, outcome: Reply | CallFailed, asked: float, probe: bool) -> None:
+        """Count what became of a call that asked the wire at loop time `asked` (0: it did not)."""
+        bad = self._is_bad(outcome, asked)
+        if bad is None:
+            return
+        if not bad:
+            self._failures = 0
+            if self._until:
+                self._until, self._own, self._probing = 0.0, False, False
+                await self._board.trip(self._name, 0)
+        else:
+            self._failures += 1
+            if probe or (self._until == 0 and self._failures >= self._most):
+                self._probing = False
+                await self._trip()
+                self._opened(self._seconds)
+
+    def _is_bad(self, outcome: Reply | CallFailed, asked: float) -> bool | None:
+        """Whether the outcome speaks against the provider; None when it says nothing."""
+        if isinstance(outcome, Reply):
+            return outcome.status >= 500
+        if isinstance(outcome, BadAnswer):
+            return False
+        if outcome.reason == "deadline":
+            patient = asked > 0 and asyncio.get_running_loop().time() - asked >= self._patience
+            return True if patient else None
+        return None if outcome.reason in ("busy", "full", "budget", "open") else True
+
+    async def _trip(self) -> None:
+        self._until, self._own, self._failures = time.time() + self._seconds, True, 0
+        await self._board.trip(self._name, self._until)
+
+
+def broken(send: Send, circuit: Circuit) -> Send:
+    """`send` that fails at once while the circuit is open."""
+
+    async def guarded(call: Call, trip: Trip) -> Reply:
+        probe = await circuit.enter()
+        trip.asked = 0.0
+        try:
+            try:
+                reply = await send(call, trip)
+            except CallFailed as failure:
+                await circuit.judge(failure, trip.asked, probe)
+                raise
+            await circuit.judge(reply, trip.asked, probe)
+            return reply
+        finally:
+            circuit.leave(probe)
+
+    return guarded
