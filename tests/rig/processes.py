@@ -197,9 +197,14 @@ def children(pid: int) -> list[int]:
 
 def alive(pid: int) -> bool:
     """Whether the process runs or is stopped, but is not dead."""
+    return state_of(pid) not in ("", "Z", "X")
+
+
+def state_of(pid: int) -> str:
+    """Its state as the kernel tells it: R and S run, T stands still, Z is dead; empty when it is gone."""
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return ""
 
 
 def _command(pid: int) -> bytes:
@@ -214,8 +219,10 @@ def kill9(pid: int) -> None:
 
 
 def stop(pid: int) -> None:
-    """Let it stand still. uvicorn's supervisor kills a worker that stands for more than 5 s: stop it first then."""
+    """Return when it stands still. uvicorn's supervisor kills a worker that does for more than 5 s: stop it first then."""
     os.kill(pid, signal.SIGSTOP)
+    while state_of(pid) in ("R", "S", "D"):
+        time.sleep(0.001)
 
 
 def cont(pid: int) -> None:

@@ -59,9 +59,8 @@ def main() -> int:
         ) as site:  # fmt: skip
             row = scenario.row(site, size, seed + number)
         rows.append(row)
-        print(
-            f"{name}: {'passed' if row.passed else 'FAILED: ' + '; '.join(row.faults)} {dict(row.figures)}", flush=True
-        )  # noqa: T201
+        verdict = "passed" if row.passed else f"FAILED: {'; '.join(row.faults)}"
+        print(f"{name}: {verdict} {dict(row.figures)}", flush=True)  # noqa: T201
     if rows and not given.dry:
         about = f"{given.replicas} replicas of {given.workers} workers, {'whole' if given.full else 'slice'}."
         write(ROOT / "docs" / "reliability.md", table(rows, about))

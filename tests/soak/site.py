@@ -57,7 +57,9 @@ def real(
 
 
 @contextlib.contextmanager
-def ideal(folder: Path, *, plant: str = "", lookup_lag: float = 0.4, index_lag: float = 0.1, give_up: float = 60.0) -> Iterator[Site]:
+def ideal(
+    folder: Path, *, plant: str = "", lookup_lag: float = 0.4, index_lag: float = 0.1, give_up: float = 60.0
+) -> Iterator[Site]:
     """The ideal gateway of `tests.rig.ideal`, twice under the same address; with `plant` it is less than ideal."""
     with Rig(folder) as rig:
         stand_in = rig.stand_in("getraze", lag=index_lag)
