@@ -1,0 +1,107 @@
+"""Kills and stops workers while a load runs, and writes down when it did what to whom.
+
+    with Killer(replicas, every=2.0, seed=1) as killer:
+        ...
+    killer.journal
+
+Which worker of which replica is drawn by the seed; what they are doing is not, so a run is not repeatable to the letter.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+from types import TracebackType
+from typing import Literal, Self
+
+from tests.rig.processes import Replica, alive, cont, kill9, stop
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """One thing that was done to one process."""
+
+    at: float
+    what: Literal["kill", "stop", "cont"]
+    replica: int
+    pid: int
+
+
+class Killer:
+    """kill -9 of a random worker every so many seconds, for as long as the block lasts.
+
+    A replica whose only process was killed is started again. A worker is killed only when its replica has another one or
+    is started again, and replicas that are not ready are given the time to get so.
+    """
+
+    def __init__(self, replicas: Sequence[Replica], every: float, seed: int) -> None:
+        self._replicas = list(replicas)
+        self._every = every
+        self._random = Random(seed)
+        self.journal: list[Deed] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="killer", daemon=True)
+
+    def __enter__(self) -> Self:
+        if self._replicas and self._every:
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _work(self) -> None:
+        while not self._over.wait(self._every):
+            self.strike()
+
+    def strike(self) -> None:
+        """Kill one now."""
+        number = self._random.randrange(len(self._replicas))
+        replica = self._replicas[number]
+        workers = replica.workers()
+        if not workers:
+            return
+        pid = self._random.choice(workers)
+        with contextlib.suppress(ProcessLookupError):
+            kill9(pid)
+            self.journal.append(Deed(time.monotonic(), "kill", number, pid))
+        if pid == replica.supervisor:
+            replica.again()
+
+
+@contextlib.contextmanager
+def standing(replica: Replica, pid: int, journal: list[Deed] | None = None) -> Iterator[None]:
+    """The worker stands still while the block lasts, and so does its supervisor, which would replace it otherwise.
+
+    The worker goes on first: the supervisor finds it answering.
+    """
+    done = journal if journal is not None else []
+    stopped: list[int] = []
+    try:
+        for one in dict.fromkeys((replica.supervisor, pid)):
+            stop(one)
+            stopped.append(one)
+        done.append(Deed(time.monotonic(), "stop", 0, pid))
+        yield
+    finally:
+        for one in reversed(stopped):
+            with contextlib.suppress(ProcessLookupError):
+                cont(one)
+            if one == pid:
+                time.sleep(0.05)
+        done.append(Deed(time.monotonic(), "cont", 0, pid))
+
+
+def wait_whole(replicas: Sequence[Replica], workers: int, seconds: float = 30.0) -> None:
+    """Return when each replica has that many workers again. Raises `TimeoutError`."""
+    limit = time.monotonic() + seconds
+    while any(len([pid for pid in replica.workers() if alive(pid)]) < workers for replica in replicas):
+        if time.monotonic() > limit:
+            raise TimeoutError("a replica did not get its workers back")
+        time.sleep(0.05)

@@ -1,0 +1,71 @@
+"""Run rows of the acceptance matrix and write what came of them into docs/reliability.md.
+
+    python -m tests.soak --rows A1,A2 --seed 7            the slices
+    python -m tests.soak --full                           the whole, every row
+    python -m tests.soak --rows A1 --size 500 --dry       another size, nothing written
+
+Exit status 1 when a row did not reach its figure. Every seed is printed before its row begins.
+"""
+
+import argparse
+import secrets
+import sys
+import time
+from pathlib import Path
+
+from tests.rig.processes import ROOT
+from tests.rig.report import Row, table, write
+from tests.soak.scenarios import SCENARIOS
+from tests.soak.site import real
+
+
+def main() -> int:
+    """The exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--rows", default=",".join(SCENARIOS), help=f"of {', '.join(SCENARIOS)}; all by default")
+    parser.add_argument("--seconds", type=float, default=0, help="begin no row after so many seconds; 0: run them all")
+    parser.add_argument("--seed", type=int, default=None, help="of the first row; the next has the next")
+    parser.add_argument("--full", action="store_true", help="the whole instead of the slice")
+    parser.add_argument("--size", type=int, help="keys, rounds or stops, instead of the row's own")
+    parser.add_argument("--state", help="the store; a SQLite file of the run by default")
+    parser.add_argument("--provider", choices=("getraze", "getraze-served"), default="getraze")
+    parser.add_argument("--replicas", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--lookup-lag", type=float, default=1.0)
+    parser.add_argument("--index-lag", type=float, default=0.5)
+    parser.add_argument("--lease", type=float, default=2.0)
+    parser.add_argument("--folder", type=Path, help="keep histories, ledgers and logs here")
+    parser.add_argument("--dry", action="store_true", help="write no report")
+    given = parser.parse_args()
+    names = given.rows.split(",")
+    unknown = [name for name in names if name not in SCENARIOS]
+    if unknown:
+        parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
+    seed = secrets.randbelow(10**6) if given.seed is None else given.seed
+    began, rows = time.monotonic(), list[Row]()
+    for number, name in enumerate(names):
+        if given.seconds and time.monotonic() - began > given.seconds:
+            print(f"{name}: no time left", file=sys.stderr)  # noqa: T201
+            continue
+        scenario = SCENARIOS[name]
+        size = given.size or (scenario.whole if given.full else scenario.slice)
+        print(f"{name}: size {size}, seed {seed + number}", flush=True)  # noqa: T201
+        folder = given.folder and given.folder / name
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
+        with real(
+            replicas=given.replicas, workers=given.workers, provider=given.provider, state=given.state,
+            lookup_lag=given.lookup_lag, index_lag=given.index_lag, lease=given.lease, folder=folder,
+        ) as site:  # fmt: skip
+            row = scenario.row(site, size, seed + number)
+        rows.append(row)
+        verdict = "passed" if row.passed else f"FAILED: {'; '.join(row.faults)}"
+        print(f"{name}: {verdict} {dict(row.figures)}", flush=True)  # noqa: T201
+    if rows and not given.dry:
+        about = f"{given.replicas} replicas of {given.workers} workers, {'whole' if given.full else 'slice'}."
+        write(ROOT / "docs" / "reliability.md", table(rows, about))
+    return 0 if rows and all(row.passed for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

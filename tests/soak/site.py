@@ -1,0 +1,69 @@
+"""Where a scenario takes place: a provider, a fault proxy before it, and the gateway's addresses."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.rig.config import config_text
+from tests.rig.processes import Part, Replica, Rig
+
+
+@dataclass
+class Site:
+    """What a scenario needs. `replicas` is empty where the target cannot be killed."""
+
+    folder: Path
+    provider: Part
+    proxy: Part
+    targets: list[str]
+    replicas: list[Replica] = field(default_factory=list)
+    workers: int = 0
+    """Of each replica."""
+    lookup_lag: float = 1.0
+    lease: float = 2.0
+    """How long the holder of a key is believed without asking."""
+    give_up: float = 60.0
+    """Seconds from which on a key is not repeated any more."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """That every request of the load carries."""
+
+
+@contextlib.contextmanager
+def real(
+    *,
+    replicas: int = 2,
+    workers: int = 2,
+    provider: str = "getraze",
+    state: str | None = None,
+    lookup_lag: float = 1.0,
+    index_lag: float = 0.5,
+    lease: float = 2.0,
+    folder: Path | None = None,
+) -> Iterator[Site]:
+    """Real gateways over one store. `state` is a SQLite file in the run's folder unless told otherwise."""
+    with contextlib.ExitStack() as stack:
+        place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
+        rig = stack.enter_context(Rig(place))
+        stand_in = rig.stand_in(provider, lag=index_lag)
+        proxy = rig.proxy(stand_in.port)
+        store = state or f"sqlite:///{place / 'state.db'}"
+        urls = {"served" if provider == "getraze-served" else provider: proxy.url}
+        text = config_text(**urls, state=store, lookup_lag=f"{lookup_lag:g}s", more={"circuit": "off"})
+        started = [rig.gateway(text, workers) for _ in range(replicas)]
+        targets = [replica.url for replica in started]
+        yield Site(place, stand_in, proxy, targets, started, workers, lookup_lag, lease)
+
+
+@contextlib.contextmanager
+def ideal(
+    folder: Path, *, plant: str = "", lookup_lag: float = 0.4, index_lag: float = 0.1, give_up: float = 60.0
+) -> Iterator[Site]:
+    """The ideal gateway of `tests.rig.ideal`, twice under the same address; with `plant` it is less than ideal."""
+    with Rig(folder) as rig:
+        stand_in = rig.stand_in("getraze", lag=index_lag)
+        proxy = rig.proxy(stand_in.port)
+        planted = ("--plant", plant) if plant else ()
+        target = rig.part("tests.rig.ideal", "--to", proxy.url, "--lag", str(lookup_lag), *planted)
+        yield Site(folder, stand_in, proxy, [target.url, target.url], lookup_lag=lookup_lag, give_up=give_up)
