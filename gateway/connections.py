@@ -36,6 +36,7 @@ class Connection:
         circuit: CircuitConfig | None = None, board: Board | None = None,
     ) -> None:  # fmt: skip
         limits, board = limits or LimitsConfig(), board or LocalBoard()
+        self.board: Board = board
         self.name = config.name
         self.timeout = config.timeout
         self.adapter: Adapter = config.adapter(config.settings, config.stages)
@@ -56,6 +57,9 @@ class Connection:
         self._send = layered(asking(self._wire.send), lambda: self.adapter, slots, self._purse, self._circuit)
         # Cursors are signed with what all replicas of a connection share and nobody else has.
         self.cursor_key = hmac.digest(key.encode(), f"cursor {self.name}".encode(), hashlib.sha256)
+        told = f"{base_url} {config.adapter.__qualname__} {config.settings!r} {config.stages!r}"
+        self._account = hmac.digest(key.encode(), told.encode(), hashlib.sha256).hex()[:24]
+        self._learned = 0
 
     async def send(
         self, call: Call, deadline: float, *, before: Before | None = None, urgent: bool = True, caller: str = ""
@@ -91,6 +95,12 @@ class Connection:
             if facts.dialect != self.adapter.facts.dialect:
                 log.info("connection %s: its server speaks the dialect %s", self.name, facts.dialect)
             self.adapter = self.config.adapter(self.config.settings, self.config.stages, facts)
+            self._learned += 1
+
+    @property
+    def reading(self) -> str:
+        """A word for whose records are read and how: another one for another credential, mapping, or dialect learned."""
+        return f"{self._account}.{self._learned}"
 
     @property
     def secret(self) -> str:
@@ -135,6 +145,7 @@ class Connections(Mapping[str, Connection]):
     ) -> None:
         known: Board = LocalBoard() if board is None else FallbackBoard(board)
         self.default = config.default_connection
+        self.board = known
         self._connections = {
             name: Connection(
                 connection,

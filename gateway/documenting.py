@@ -20,7 +20,7 @@ import click
 
 from gateway import tabulating, tabulating_fields
 from gateway.adapter import Adapter
-from gateway.config import NOT_BUILT, NotBuilt, config_schema
+from gateway.config import config_schema
 from gateway.errors import CODES, Code
 from gateway.markdown import NONE, code, listed, table
 from gateway.registry import UnknownAdapter, adapter_names, load_adapter
@@ -54,7 +54,7 @@ def problems(codes: Iterable[Code] = CODES.values()) -> str:
     )
 
 
-def configuration(schema: dict[str, object] | None = None, not_built: Mapping[str, NotBuilt] = NOT_BUILT) -> str:
+def configuration(schema: dict[str, object] | None = None) -> str:
     """Every key of config.yaml with its default, the words that it takes and its description."""
     lines = []
     for key in keys(config_schema() if schema is None else schema):
@@ -62,15 +62,8 @@ def configuration(schema: dict[str, object] | None = None, not_built: Mapping[st
         words = choices(key.schema)
         if not all(word in told for word in words):
             told += f" One of {listed(map(code, words))}."
-        if key.path in not_built:
-            told += f" {_not_built(not_built[key.path])}"
         lines.append((code(key.path), key.default, told))
     return table(("key", "default", "what it is"), lines)
-
-
-def _not_built(entry: NotBuilt) -> str:
-    instead = [code(word) for word in (entry.off,) if word]
-    return f"**Not built yet**: only {' or '.join(['the default', *instead])} is taken."
 
 
 def commands(group: click.Group | None = None) -> str:

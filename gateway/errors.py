@@ -177,6 +177,13 @@ class Problem(Exception):
         self.connection = connection
         self.allow = tuple(allow)
 
+    def again(self) -> "Problem":
+        """The same problem for another request."""
+        return Problem(
+            self.code, self.detail, origin=self.origin, errors=self.errors, provider=self.provider, outcome=self.outcome,
+            retry_after=self.retry_after, retryable=self.retryable, connection=self.connection, allow=self.allow,
+        )  # fmt: skip
+
     def body(self, request_id: str | None = None) -> dict[str, Any]:
         """The RFC 9457 object; members that do not apply are left out."""
         body: dict[str, Any] = {

@@ -6,6 +6,7 @@ The command line and the HTTP application both stand on this.
 import logging
 from collections.abc import Mapping
 
+from gateway.cache import Cache
 from gateway.callers import Caller, Callers
 from gateway.config import Config
 from gateway.connections import Connections
@@ -35,6 +36,8 @@ class Gateway:
         self.state: State | None = state_of(config.state, config.folder)
         board = None if self.state is None else self.state.board
         self.connections = Connections(config, base_urls, SANDBOX_KEY, board)
+        keep = config.cache
+        self.cache = Cache(keep.ttl, keep.stale_if_error, keep.max_bytes, self.connections.board) if keep.ttl else None
         self._opportunities = {name: Opportunities(connection) for name, connection in self.connections.items()}
         self.idempotency: Idempotency | None = None
         self.settler: Settler | None = None
@@ -64,6 +67,8 @@ class Gateway:
 
     async def aclose(self) -> None:
         """End the writes under way, then let go of everything."""
+        if self.cache is not None:
+            await self.cache.aclose()
         if self.settler is not None:
             await self.settler.aclose()
         if self.idempotency is not None:

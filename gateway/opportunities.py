@@ -6,6 +6,7 @@ told what took and what did not, leaf by leaf, and whether a failed write may ha
 
 import asyncio
 import contextlib
+import logging
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway.adapter import Adapter, Call, CannotSend, Reply, Stage
+from gateway.cache import list_version, record_version
 from gateway.connections import Connection
 from gateway.errors import CallFailed, FieldError, Outcome, Problem
 from gateway.explaining import explain
@@ -22,8 +24,14 @@ from gateway.layers.trip import Before
 from gateway.ledger import NotApplied, Plan, leaves_of, settle
 from gateway.reading import Issue, Reading
 from gateway.stages import needs_stages, with_stage_ids
+from gateway.state.store import StateUnavailable
 from gateway.strict_json import Json
 from gateway.writing import plan
+
+log = logging.getLogger("gateway")
+
+BUMP_PAUSE = 0.05
+"""Seconds between two tries to tell other workers of a write."""
 
 
 class Guard(Protocol):
@@ -54,6 +62,8 @@ class Ask:
     guard: "Guard | None" = None
     provider_seconds: float = 0.0
     calls: int = 0
+    wrote: bool = False
+    """Whether something may have changed at the provider."""
 
 
 @dataclass(slots=True)
@@ -157,6 +167,16 @@ class Opportunities:
     async def create(self, draft: Mapping[str, Json], ask: Ask) -> Answer:
         """A new record as the provider now has it, with the ledger of what took. Sent once, whatever comes back."""
         self.need("create")
+        await self._can_write()
+        native_id = ""
+        try:
+            answer = await self._create(draft, ask)
+            native_id = answer.data["native_id"]
+            return answer
+        finally:
+            await self._wrote(native_id, ask)
+
+    async def _create(self, draft: Mapping[str, Json], ask: Ask) -> Answer:
         planned = await self._plan(_told(draft), "create", ask)
         calls = self._calls(self.adapter.create(planned.bodies))
         if ask.guard is not None:
@@ -173,6 +193,13 @@ class Opportunities:
         """The record after a merge patch, with the ledger of what took. Only what is in the patch is sent."""
         self.need("update")
         self._check_id(native_id)
+        await self._can_write()
+        try:
+            return await self._update(native_id, patch, ask)
+        finally:
+            await self._wrote(native_id, ask)
+
+    async def _update(self, native_id: str, patch: Mapping[str, Json], ask: Ask) -> Answer:
         planned = await self._plan(patch, "update", ask)
         answered: Read | None = None
         failed: dict[str, str] = {}
@@ -200,7 +227,45 @@ class Opportunities:
         self._check_id(native_id)
         if ask.guard is not None:
             ask.guard.planned(Plan())
-        await self.send(self.adapter.delete(native_id), ask)
+        await self._can_write()
+        try:
+            await self.send(self.adapter.delete(native_id), ask)
+        finally:
+            await self._wrote(native_id, ask)
+
+    async def _can_write(self) -> None:
+        """Raises `Problem` when other workers could not be told of a write, and would go on answering with what was."""
+        try:
+            await self.connection.board.versions(self._versions(""))
+        except StateUnavailable:
+            raise Problem(
+                "state-store-unavailable", "What must be told to other workers after a write could not be.",
+                retry_after=1, connection=self.name, outcome="not_applied",
+            ) from None  # fmt: skip
+
+    async def _wrote(self, native_id: str, ask: Ask) -> None:
+        """What was read before this is older than the provider's records, in every worker, from here on."""
+        if ask.wrote:
+            ask.wrote = False
+            await self.changed(native_id, ask.deadline)
+
+    async def changed(self, native_id: str, deadline: float) -> None:
+        """A record has changed (one that is not known by id, if empty): no answer kept anywhere is given any more.
+
+        The board being away, it is told until the deadline, and no longer: what was done is answered all the same.
+        """
+        while True:
+            try:
+                await self.connection.board.bump(self._versions(native_id))
+                return
+            except StateUnavailable:
+                if asyncio.get_running_loop().time() + BUMP_PAUSE >= deadline:
+                    log.error("connection %s: a write could not be told to other workers in time", self.name)
+                    return
+                await asyncio.sleep(BUMP_PAUSE)
+
+    def _versions(self, native_id: str) -> tuple[str, ...]:
+        return (record_version(self.name, native_id), list_version(self.name))
 
     async def _send_rest(self, calls: Sequence[Call], ask: Ask) -> tuple[dict[str, str], list[tuple[Call, Reply]]]:
         """(calls that failed or were not sent, and why; what came back): a write whose first call took is not undone."""
@@ -356,10 +421,12 @@ class Opportunities:
             problem = problem_of_failure(failure, call, self.name)
         else:
             if reply.status < 400:
+                ask.wrote = ask.wrote or not call.is_read
                 return reply
             problem = problem_of_reply(self.adapter, reply, call, self.name, self.connection.secret)
         finally:
             ask.provider_seconds += time.perf_counter() - started
+        ask.wrote = ask.wrote or problem.outcome == "unknown"
         if writing:
             problem.outcome = "not_applied"
         raise problem

@@ -106,6 +106,10 @@ class Settler:
 
     async def settle_found(self, claim: Claim, kept: Kept, how: str) -> bool:
         """The claim is done with this answer. Raises `RecordTaken`."""
+        opportunities = self.on(claim.connection)
+        if opportunities is not None and claim.about:  # whoever sent it may have died before it could tell
+            native_id = kept.record or About.unpacked(claim.about).native_id
+            await opportunities.changed(native_id, deadline_in(opportunities.connection.timeout))
         return await self.store.change(
             claim.key,
             lambda held, now: claims.found(

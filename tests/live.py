@@ -355,11 +355,11 @@ def _handler(stand_in: StandIn) -> type[BaseHTTPRequestHandler]:
 
 
 def connections(**urls: str) -> str:
-    """The `connections:` of raze and spott, each on a base URL (or "sandbox"), without budgets and circuits.
+    """The `connections:` of raze and spott, each on a base URL (or "sandbox"), without budgets, circuits and a cache.
 
     What one test lets a provider do wrong must not hold back the next one's calls.
     """
-    lines = ["circuit: off", "default_connection: raze", "connections:"]
+    lines = ["circuit: off", "cache: {ttl: 0s}", "default_connection: raze", "connections:"]
     for name, url in urls.items():
         provider = "spott" if name.startswith("spott") else "getraze"
         lines.append(f"  {name}: {{provider: {provider}, base_url: '{url}', api_key: key-of-{name}, budget: off}}")

@@ -60,6 +60,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         hashes = {name: hash_key(key) for name, key in KEYS.items()}
         config = f"""\
 circuit: off
+cache: {{ttl: 0s}}
 default_connection: raze
 connections:
   raze: {{provider: getraze, base_url: '{raze.url}', api_key: {UPSTREAM}, budget: off}}

@@ -62,6 +62,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     with StandIn() as raze, StandIn() as spott:
         config = f"""\
 circuit: off
+cache: {{ttl: 0s}}
 default_connection: raze
 connections:
   raze: {{provider: getraze, base_url: '{raze.url}', api_key: raze-key, budget: off, {DOCUMENTED}, {STAGES}}}

@@ -3,7 +3,6 @@
 import re
 import time
 import traceback
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from pydantic import SecretStr, ValidationError
 
 from gateway.adapter import Budget
 from gateway.config import (
-    NOT_BUILT,
     Config,
     ConfigError,
     ConnectionConfig,
@@ -25,7 +23,6 @@ from gateway.config import (
     config_schema,
     is_loopback,
     load_config,
-    not_built,
 )
 from gateway.config.reading import MAX_BYTES
 from tests.sample_adapters import Amount, Flat, Fussy, FussySettings
@@ -114,7 +111,7 @@ def test_every_mistake_is_told_at_once_in_the_order_of_lines(folder: Folder) -> 
     found = folder.mistakes(
         one(
             "timeout: soon\nrequire: [list, create, fly]\nstages: {A: vanished}\napi_key: ${NOWHERE\n",
-            "server: {port: 99999}\ncolour: red\ncache: {ttl: 20s}\n",
+            "server: {port: 99999}\ncolour: red\ncache: {ttl: 20}\n",
         )
     )
     assert [(mistake.line, mistake.path) for mistake in found] == [
@@ -640,62 +637,14 @@ def test_a_host_is_an_address_or_a_name(folder: Folder, host: str) -> None:
     assert "expected an IP address" in folder.mistake(one("", f"server: {{host: {host}}}")).message
 
 
-# What is not built
-
-_ELSEWHERE = {
-    "cache.ttl": "20s", "cache.stale_if_error": "1m", "cache.max_bytes": "1MiB", "state": "redis://127.0.0.1",
-    "idempotency.required": "true", "idempotency.keep": "1h", "idempotency.lookup_lag": "1s",
-}  # fmt: skip
+# The cache
 
 
-def written(key: str, value: str) -> str:
-    """The file with one key set."""
-    section, _, name = key.rpartition(".")
-    return one("", f"{section}: {{{name}: {value}}}" if section else f"{name}: {value}")
-
-
-@pytest.mark.parametrize("key", NOT_BUILT)
-def test_what_is_not_built_takes_its_default_and_off_and_nothing_else(folder: Folder, key: str) -> None:
-    entry = NOT_BUILT[key]
-    for value in (entry.default, entry.off):
-        if value is not None:
-            folder.load(written(key, value))
-    found = folder.mistake(written(key, _ELSEWHERE[key]))
-    assert found.path == key.replace("*", "raze")
-    assert f"{entry.feature} not built yet; leave it out or set " in found.message
-    instead = found.message.rpartition(" set ")[2]
-    folder.load(one("", instead) if ":" in instead and "//" not in instead else written(key, instead))
-
-
-def test_the_message_of_what_is_not_built_says_what_to_write(folder: Folder) -> None:
-    found = folder.mistake(one("", "cache: {ttl: 60s}"))
-    assert str(found).endswith("cache.ttl: the cache is not built yet; leave it out or set 0s")
-
-
-def test_with_the_cache_off_its_other_keys_may_be_anything(folder: Folder) -> None:
+def test_the_cache_can_be_off_and_its_other_keys_are_read_all_the_same(folder: Folder) -> None:
     config = folder.load(one("", "cache: {ttl: 0s, stale_if_error: 1h, max_bytes: 1MiB}"))
-    assert (config.cache.ttl, config.cache.stale_if_error) == (0, 3600)
+    assert (config.cache.ttl, config.cache.stale_if_error, config.cache.max_bytes) == (0, 3600, 1 << 20)
     assert folder.load(one("", "cache: {ttl: 0}")).cache.ttl == 0
-    assert folder.load(one("", "circuit: off")).circuit is None
-
-
-def test_what_is_not_built_is_checked_for_its_form_all_the_same(folder: Folder) -> None:
-    for key in NOT_BUILT:
-        found = folder.mistake(written(key, "[nonsense]"))
-        assert "expected" in found.message and "not built" not in found.message
     assert folder.mistake(one("", "cache: {ttl: 0s, stale_if_error: soon}")).path == "cache.stale_if_error"
-
-
-def test_what_is_not_built_is_told_beside_other_mistakes(folder: Folder) -> None:
-    found = folder.mistakes(one("timeout: x", "cache: {ttl: 1m}"))
-    paths = [mistake.path for mistake in found]
-    assert paths == ["connections.raze.timeout", "cache.ttl"]
-
-
-def test_a_feature_is_built_by_deleting_its_entry(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    left = {key: entry for key, entry in NOT_BUILT.items() if not key.startswith("cache.")}
-    monkeypatch.setattr(not_built, "NOT_BUILT", left)
-    assert folder.load(one("", "cache: {ttl: 60s, max_bytes: 1MiB}")).cache.ttl == 60
 
 
 # Secrets
@@ -855,12 +804,6 @@ def test_the_schema_holds_no_field_that_the_file_has_not() -> None:
 def test_a_changed_schema_changes_nobody_elses() -> None:
     config_schema()["properties"].clear()
     assert config_schema()["properties"]
-
-
-def test_the_defaults_of_what_is_not_built_are_those_of_the_models(folder: Folder) -> None:
-    config = folder.load(one())
-    for key, entry in NOT_BUILT.items():
-        assert entry.read(entry.default) == attrgetter(key)(config)
 
 
 def newcomers(text: str) -> str:

@@ -16,7 +16,7 @@ from gateway import documenting, tabulating
 from gateway.adapter import Adapter, Budget, Call, Limits, ListQuery, Native
 from gateway.cli import main
 from gateway.codecs import anything, instant, text
-from gateway.config import NOT_BUILT, config_schema
+from gateway.config import config_schema
 from gateway.documenting import BadPage, commands, configuration, pages, problems, regions, rendered, renewed
 from gateway.errors import CODES
 from gateway.fields import Items, Row, Table, absent, const, entries, first_of, items, row, unmapped
@@ -183,10 +183,6 @@ def test_every_problem_every_key_and_every_command_is_on_the_page() -> None:
     assert [name for name in CODES if f"| `{name}` |" not in page] == []
     assert [key.path for key in keys(config_schema()) if f"| `{key.path}` |" not in page] == []
     assert [name for name in main.commands if f"| `crm-gateway {name}" not in page] == []
-
-
-def test_every_key_that_is_not_built_is_a_key_of_the_schema() -> None:
-    assert set(NOT_BUILT) <= {key.path for key in keys(config_schema())}
 
 
 @pytest.mark.parametrize("name", ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))])
@@ -367,12 +363,10 @@ def test_configuration_is_every_key_of_the_schema() -> None:
     assert cells(told, "`server.port`") == ["`8080`", "Port to listen on; 0 takes a free one."]
     assert cells(told, "`connections.*.provider`")[0] == "required"
     assert "One of `opportunities:read`" in cells(told, "`callers[].scopes`")[1]
-    assert "**Not built yet**: only the default or `0s` is taken." in cells(told, "`cache.ttl`")[1]
     schema = config_schema()
     schema["$defs"]["ServerConfig"]["properties"]["port"].update(default=9, description="Another.")
-    changed = configuration(schema, not_built={})
+    changed = configuration(schema)
     assert cells(changed, "`server.port`") == ["`9`", "Another."]
-    assert "Not built" not in changed
 
 
 def test_commands_are_those_of_the_command_line() -> None:

@@ -2,8 +2,7 @@
 
 How a file becomes a `Config`, module by module: `reading` (YAML and `${NAME}`) makes a `source` (values with their
 places), `connection` and `rules` check what depends on more than one key, `models` (every key) with `values`,
-`addresses` and `forms` (how values are written) check the rest, `not_built` refuses what does not exist yet.
-`telling` words the `mistakes`, `schema` is the JSON Schema, and `loading` puts it all in order.
+`addresses` and `forms` (how values are written) check the rest. `telling` words the `mistakes`, `schema` is the JSON Schema, and `loading` puts it all in order.
 """
 
 from gateway.config.addresses import is_loopback
@@ -20,14 +19,12 @@ from gateway.config.models import (
     LimitsConfig,
     ServerConfig,
 )
-from gateway.config.not_built import NOT_BUILT, NotBuilt
 from gateway.config.rules import check_exposure
 from gateway.config.schema import config_schema
 from gateway.config.values import CONNECTION
 
 __all__ = [
     "CONNECTION",
-    "NOT_BUILT",
     "BudgetConfig",
     "CacheConfig",
     "CallerConfig",
@@ -38,7 +35,6 @@ __all__ = [
     "IdempotencyConfig",
     "LimitsConfig",
     "Mistake",
-    "NotBuilt",
     "ServerConfig",
     "check_exposure",
     "config_schema",

@@ -5,8 +5,10 @@ import html
 import math
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
+from gateway.cache import Filled, Served, list_version, record_version
 from gateway.codecs import instant_string
 from gateway.connections import Connection
 from gateway.drafts import Draft, Patch, validated
@@ -19,8 +21,11 @@ from gateway.opportunities import Answer, Ask, Opportunities, deadline_in
 from gateway.outcomes import listed
 from gateway.presenting import connection_info
 from gateway.statuses import STATUSES
-from gateway.strict_json import Json
+from gateway.strict_json import Json, dumps, loads
 from gateway.translating import translate
+
+Fetch = Callable[[Ask], Awaitable[dict[str, Json]]]
+"""Asks the provider for what an answer is made of."""
 
 MOST_IDS = 100
 IDS_AT_ONCE = 16
@@ -72,12 +77,55 @@ async def get_opportunity(context: Context) -> Reply:
     parameters = read.query(context.scope, ("explain", "raw"))
     opportunities, native = _on(context)
     ask = _ask(context, opportunities.connection, parameters)
+    return await _answered(context, opportunities, ask, *_reading(opportunities, native, ask))
+
+
+def _reading(opportunities: Opportunities, native: str, ask: Ask) -> tuple[str, str, Fetch]:
+    """(what tells the answer for one record from all others, the version it rests on, how to fetch it)."""
+
+    async def fetch(ask: Ask) -> dict[str, Json]:
+        answer = await opportunities.get(native, ask)
+        return {"data": answer.data, "meta": answer.meta}
+
+    return f"{native} {ask.explain:d}{ask.raw:d}", record_version(opportunities.name, native), fetch
+
+
+async def _kept(
+    context: Context, opportunities: Opportunities, ask: Ask, key: str, version: str, fetch: Fetch
+) -> Served:
+    """The bytes of an answer from the cache, or of what `fetch` brings, as the caller's `Cache-Control` wishes."""
+    cache, connection = context.gateway.cache, opportunities.connection
+    wish = read.cache_wish(context.headers)
+    if cache is None or wish == "no-store":
+        return Served(dumps(await fetch(ask)), "bypass")
+
+    async def fill() -> Filled:
+        own = replace(ask, deadline=deadline_in(connection.timeout))  # not that of whoever happens to come first
+        return Filled(dumps(await fetch(own)), own.provider_seconds)
+
+    owner = f"{context.caller.name} {connection.name} {connection.reading}"
+    # What is listed lags behind what is written; a record read by its id does not.
+    lag = context.gateway.config.idempotency.lookup_lag if version.startswith("l:") else 0.0
+    served = await cache.read(
+        f"{owner} {key}", owner, (version,), ask.deadline, fill, fresh=wish == "no-cache", lag=lag
+    )
+    ask.provider_seconds += served.provider_seconds
+    return served
+
+
+async def _answered(
+    context: Context, opportunities: Opportunities, ask: Ask, key: str, version: str, fetch: Fetch
+) -> Reply:
+    """The answer, with how it was come by in its headers."""
     context.tell["x-cache"] = "bypass"
     try:
-        answer = await opportunities.get(native, ask)
+        served = await _kept(context, opportunities, ask, key, version, fetch)
     finally:
         _done(context, opportunities, ask)
-    return Reply(body={"data": answer.data, "meta": answer.meta})
+    context.tell["x-cache"] = served.how
+    if served.how in ("hit", "stale"):
+        context.tell["age"] = str(int(served.age))
+    return Reply(raw=served.content)
 
 
 LIST_PARAMETERS = ("limit", "cursor", *FILTERS, "sort", "ids", "explain", "raw")
@@ -86,22 +134,20 @@ LIST_PARAMETERS = ("limit", "cursor", *FILTERS, "sort", "ids", "explain", "raw")
 async def list_opportunities(context: Context) -> Reply:
     """A page, or with `ids` the records of these ids in their order."""
     parameters = read.query(context.scope, LIST_PARAMETERS)
-    context.tell["x-cache"] = "bypass"
     if "ids" in parameters:
         return await _by_ids(context, parameters)
     wanted = _wanted(parameters)
     opportunities = context.gateway.choose(context.caller, context.headers.one("x-crm-connection"))
     context.connection = opportunities.name
     ask = _ask(context, opportunities.connection, parameters, urgent=False)
-    try:
+
+    async def fetch(ask: Ask) -> dict[str, Json]:
         listing = await Lister(opportunities, wanted, ask).page()
-    except Problem as problem:
-        problem.connection = opportunities.name
-        raise
-    finally:
-        _done(context, opportunities, ask)
-    page = {"next_cursor": listing.next_cursor, "limit": listing.limit}
-    return Reply(body={"data": listing.data, "page": page, "meta": listing.meta})
+        page = {"next_cursor": listing.next_cursor, "limit": listing.limit}
+        return {"data": listing.data, "page": page, "meta": listing.meta}
+
+    key = f"list {ask.strict:d} {dumps(sorted(parameters.items())).decode()}"
+    return await _answered(context, opportunities, ask, key, list_version(opportunities.name), fetch)
 
 
 def _wanted(parameters: dict[str, str]) -> Wanted:
@@ -147,6 +193,7 @@ async def _by_ids(context: Context, parameters: dict[str, str]) -> Reply:
     if header is not None:
         context.connection = context.gateway.choose(context.caller, header).name
     told: dict[str, tuple[dict[str, Json] | None, dict[str, Json]]] = {}
+    context.tell["x-cache"] = "hit"
 
     gate = asyncio.Semaphore(IDS_AT_ONCE)
     began = deadline_in(0)
@@ -161,10 +208,13 @@ async def _by_ids(context: Context, parameters: dict[str, str]) -> Reply:
             ask = _ask(context, opportunities.connection, parameters, urgent=False)
             ask.deadline -= deadline_in(0) - began  # one deadline for all of them, also for those that had to wait
             try:
-                answer = await opportunities.get(native, ask)
+                served = await _kept(context, opportunities, ask, *_reading(opportunities, native, ask))
             finally:
                 context.provider_seconds = max(context.provider_seconds, ask.provider_seconds)
-            told[id_] = (answer.data, answer.meta)
+            answer = loads(served.content)
+            told[id_] = (answer["data"], answer["meta"])
+            if served.how != "hit":
+                context.tell["x-cache"] = served.how
         except Problem as problem:
             told[id_] = (None, {"problem": problem.body(context.request_id)})
 

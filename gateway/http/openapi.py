@@ -80,6 +80,7 @@ _HEADERS_OUT: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "X-Content-Type-Options": ("`nosniff`.", _TEXT),
     "Server-Timing": ("Milliseconds that the gateway and the provider took.", _TEXT),
     "X-CRM-Connection": ("The connection that answered.", _TEXT),
+    "Age": ("Seconds since the provider gave this answer, where it was kept.", {"type": "integer", "minimum": 0}),
     "X-Cache": ("Where the record came from.", {"type": "string", "enum": ["hit", "miss", "stale", "bypass"]}),
     "RateLimit-Limit": ("The provider's rate limit: calls in a window, where that is known.", _NUMBER),
     "RateLimit-Remaining": ("Calls left in the present window, where that is known.", _NUMBER),
@@ -246,7 +247,7 @@ def _usual_headers(route: Route) -> list[str]:
     names = [*_ALWAYS]
     if "X-CRM-Connection" in route.headers:
         names += ["X-CRM-Connection", *_BUDGET, "Preference-Applied"]
-        names += ["X-Cache"] if route.method == "GET" else []
+        names += ["X-Cache", "Age"] if route.method == "GET" else []
     if "Idempotency-Key" in route.headers:
         names += ["Idempotency-Expires", "Idempotent-Replayed"]
     return names

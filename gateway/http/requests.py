@@ -85,6 +85,14 @@ def wants_strict(headers: Headers) -> bool:
     return False
 
 
+def cache_wish(headers: Headers) -> str:
+    """What `Cache-Control` asks of a read: `no-store`, `no-cache` (also as `max-age=0`), or nothing."""
+    words = {word.strip().lower() for value in headers.every("cache-control") for word in value.split(",")}
+    if "no-store" in words:
+        return "no-store"
+    return "no-cache" if words & {"no-cache", "max-age=0"} else ""
+
+
 def timeout(headers: Headers, most: float) -> float:
     """Seconds that this request may take: `X-Request-Timeout`, never above `most`."""
     value = headers.one("x-request-timeout")

@@ -59,11 +59,11 @@ async def written(
     native_id: str = "",
 ) -> Kept:
     """The answer to a write that `work` makes, or that was made before under the same key. Raises `Problem`."""
-    idempotency = context.gateway.idempotency
+    idempotency, lease = context.gateway.idempotency, context.gateway.config.idempotency.lease
     write = Write(
         caller=context.caller.name, connection=opportunities.name, operation=operation,
         method=context.scope["method"], route=context.route.path.replace("{id}", native_id), body=body, key=key,
-        lease=opportunities.connection.timeout + LEASE_MARGIN, native_id=native_id,
+        lease=lease or opportunities.connection.timeout + LEASE_MARGIN, native_id=native_id,
     )  # fmt: skip
     guard = Guard(operation=operation, native_id=native_id, connection=opportunities.name,
                   explain=ask.explain, raw=ask.raw)  # fmt: skip
