@@ -452,7 +452,7 @@ def test_an_ideal_gateway_passes_every_scenario(tmp_path: Path) -> None:
             row = SCENARIOS[name].row(site, size, seed=5)
             assert row.passed, (name, row.faults)
             keys = row.figures["keys"]
-            assert keys == size == row.figures["applied"] == row.figures["settled"] and row.figures["attempts"] >= keys
+            assert size == keys == row.figures["applied"] == row.figures["settled"] and row.figures["attempts"] >= keys
         assert not site.provider.running.complaints() and not site.proxy.running.complaints()
 
 
