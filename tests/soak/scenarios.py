@@ -178,7 +178,7 @@ def _loaded(site: Site, plan: Plan) -> Figures:
 def findings(site: Site, plan: Plan, history: Path) -> Findings:
     """The checker's word on a plan's history and the ledger's lines of its keys."""
     mine = f"{plan.prefix}-{plan.seed}-"
-    applied = [one for one in read_applied(site.provider.ledger) if (one.marker or "").startswith(mine)]
+    applied = [one for one in read_applied(site.provider.ledger) if one.marker is None or one.marker.startswith(mine)]
     return check(read_attempts(history), applied, lag=site.lookup_lag)
 
 
