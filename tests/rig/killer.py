@@ -25,15 +25,15 @@ class Deed:
 
     at: float
     what: Literal["kill", "stop", "cont"]
-    replica: int
+    port: int
+    """Of the replica."""
     pid: int
 
 
 class Killer:
     """kill -9 of a random worker every so many seconds, for as long as the block lasts.
 
-    A replica whose only process was killed is started again. A worker is killed only when its replica has another one or
-    is started again, and replicas that are not ready are given the time to get so.
+    Who comes back is the supervisor's business; a replica that serves alone, without one, is started again.
     """
 
     def __init__(self, replicas: Sequence[Replica], every: float, seed: int) -> None:
@@ -62,15 +62,14 @@ class Killer:
 
     def strike(self) -> None:
         """Kill one now."""
-        number = self._random.randrange(len(self._replicas))
-        replica = self._replicas[number]
+        replica = self._random.choice(self._replicas)
         workers = replica.workers()
         if not workers:
             return
         pid = self._random.choice(workers)
         with contextlib.suppress(ProcessLookupError):
             kill9(pid)
-            self.journal.append(Deed(time.monotonic(), "kill", number, pid))
+            self.journal.append(Deed(time.monotonic(), "kill", replica.port, pid))
         if pid == replica.supervisor:
             replica.again()
 
@@ -87,7 +86,7 @@ def standing(replica: Replica, pid: int, journal: list[Deed] | None = None) -> I
         for one in dict.fromkeys((replica.supervisor, pid)):
             stop(one)
             stopped.append(one)
-        done.append(Deed(time.monotonic(), "stop", 0, pid))
+        done.append(Deed(time.monotonic(), "stop", replica.port, pid))
         yield
     finally:
         for one in reversed(stopped):
@@ -95,7 +94,7 @@ def standing(replica: Replica, pid: int, journal: list[Deed] | None = None) -> I
                 cont(one)
             if one == pid:
                 time.sleep(0.05)
-        done.append(Deed(time.monotonic(), "cont", 0, pid))
+        done.append(Deed(time.monotonic(), "cont", replica.port, pid))
 
 
 def wait_whole(replicas: Sequence[Replica], workers: int, seconds: float = 30.0) -> None:

@@ -41,6 +41,8 @@ class Plan:
     prefix: str = "rig"
     """What each key begins with: two runs before one provider need two prefixes."""
     even: bool = False
+    burst: int = 1
+    """How many keys are due at the same moment; their gaps are that much longer."""
     repeated: float = 0.0
     """Share of the keys that are sent `copies` times at once, each to the next target."""
     copies: int = 2
@@ -78,7 +80,8 @@ def schedule(plan: Plan) -> list[Due]:
     """All keys with their times, before anything is sent."""
     random, at, dues = Random(plan.seed), 0.0, []
     for number in range(plan.keys):
-        at += 1 / plan.rate if plan.even else random.expovariate(plan.rate)
+        if number % plan.burst == 0:
+            at += plan.burst * (1 / plan.rate if plan.even else random.expovariate(plan.rate))
         copies = plan.copies if random.random() < plan.repeated else 1
         leaves = random.random() < plan.leave
         leave = tuple(random.uniform(*plan.leave_after) if leaves else -1.0 for _ in range(copies))

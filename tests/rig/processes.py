@@ -109,11 +109,12 @@ class Part:
     control: Control
     ledger: Path = Path()
     """What a stand-in writes down; a proxy's journal."""
+    host: str = "127.0.0.1"
 
     @property
     def url(self) -> str:
         """Where it answers."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def counters(self) -> Any:
         """What its control channel counts."""
@@ -142,6 +143,8 @@ class Replica:
 
     running: Running
     url: str
+    count: int
+    """How many workers it was told to have."""
     _start: Callable[[int], Running] = field(repr=False)
 
     @property
@@ -155,9 +158,10 @@ class Replica:
         return self.running.pid
 
     def workers(self) -> list[int]:
-        """Pids of those that serve: the supervisor's children, or itself when it has none."""
-        found = [pid for pid in children(self.supervisor) if b"resource_tracker" not in _command(pid)]
-        return found or ([self.supervisor] if alive(self.supervisor) else [])
+        """Pids of those that serve: the supervisor's children, or itself where it serves alone."""
+        if self.count == 1:
+            return [self.supervisor] if alive(self.supervisor) else []
+        return [pid for pid in children(self.supervisor) if b"resource_tracker" not in _command(pid)]
 
     def is_ready(self) -> bool:
         """Whether `readyz` answers 200 now."""
@@ -286,8 +290,11 @@ class Rig:
         )  # fmt: skip
 
     def balancer(self, *backends: str, host: str = "127.0.0.1") -> Part:
-        """A balancer over `host:port` ones."""
-        return self.part("tests.rig.balancer", "--host", host, *(word for one in backends for word in ("--to", one)))
+        """A balancer over `host:port` ones, on an address of its own where that is told."""
+        to = (word for one in backends for word in ("--to", one))
+        part = self.part("tests.rig.balancer", "--host", host, *to)
+        part.host = host
+        return part
 
     def gateway(self, config: str, workers: int = 2, host: str = "127.0.0.1") -> Replica:
         """A replica by `python -m gateway serve`, ready. Relative paths in the configuration are below `folder`."""
@@ -305,7 +312,7 @@ class Rig:
 
         running = start(0)
         self._running.append(running)
-        replica = Replica(running, first_line(running), start)
+        replica = Replica(running, first_line(running), workers, start)
         self._replicas.append(replica)
         limit = time.monotonic() + _READY_SECONDS
         while len(replica.workers()) < workers and time.monotonic() < limit:

@@ -34,6 +34,7 @@ def main() -> int:
     parser.add_argument("--lookup-lag", type=float, default=1.0)
     parser.add_argument("--index-lag", type=float, default=0.5)
     parser.add_argument("--lease", type=float, default=2.0)
+    parser.add_argument("--rate", type=float, default=100.0, help="keys a second")
     parser.add_argument("--folder", type=Path, help="keep histories, ledgers and logs here")
     parser.add_argument("--dry", action="store_true", help="write no report")
     given = parser.parse_args()
@@ -55,7 +56,8 @@ def main() -> int:
             folder.mkdir(parents=True, exist_ok=True)
         with real(
             replicas=given.replicas, workers=given.workers, provider=given.provider, state=given.state,
-            lookup_lag=given.lookup_lag, index_lag=given.index_lag, lease=given.lease, folder=folder,
+            lookup_lag=given.lookup_lag, index_lag=given.index_lag, lease=given.lease, rate=given.rate,
+            more=scenario.more, folder=folder,
         ) as site:  # fmt: skip
             row = scenario.row(site, size, seed + number)
         rows.append(row)

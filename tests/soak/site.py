@@ -2,9 +2,10 @@
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.rig.config import config_text
 from tests.rig.processes import Part, Replica, Rig
@@ -24,6 +25,8 @@ class Site:
     lookup_lag: float = 1.0
     lease: float = 2.0
     """How long the holder of a key is believed without asking."""
+    rate: float = 100.0
+    """Keys a second, where a row does not need another rate."""
     give_up: float = 60.0
     """Seconds from which on a key is not repeated any more."""
     headers: dict[str, str] = field(default_factory=dict)
@@ -40,9 +43,11 @@ def real(
     lookup_lag: float = 1.0,
     index_lag: float = 0.5,
     lease: float = 2.0,
+    rate: float = 100.0,
+    more: Mapping[str, Any] | None = None,
     folder: Path | None = None,
 ) -> Iterator[Site]:
-    """Real gateways over one store. `state` is a SQLite file in the run's folder unless told otherwise."""
+    """Real gateways over one store, a SQLite file in the run's folder unless told otherwise; `more` is configuration."""
     with contextlib.ExitStack() as stack:
         place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
         rig = stack.enter_context(Rig(place))
@@ -50,10 +55,10 @@ def real(
         proxy = rig.proxy(stand_in.port)
         store = state or f"sqlite:///{place / 'state.db'}"
         urls = {"served" if provider == "getraze-served" else provider: proxy.url}
-        text = config_text(**urls, state=store, lookup_lag=f"{lookup_lag:g}s", more={"circuit": "off"})
+        text = config_text(**urls, state=store, lookup_lag=f"{lookup_lag:g}s", more={"circuit": "off", **(more or {})})
         started = [rig.gateway(text, workers) for _ in range(replicas)]
         targets = [replica.url for replica in started]
-        yield Site(place, stand_in, proxy, targets, started, workers, lookup_lag, lease)
+        yield Site(place, stand_in, proxy, targets, started, workers, lookup_lag, lease, rate)
 
 
 @contextlib.contextmanager
