@@ -130,7 +130,7 @@ def test_a_page_has_twenty_five_records_unless_asked_otherwise(sandboxes: str) -
     answer = ask(f"{sandboxes}/v1/opportunities")
     assert (len(answer.data), answer.json["page"]["limit"]) == (25, 25)
     assert answer.headers["x-crm-connection"] == "raze"
-    assert answer.headers["x-cache"] == "bypass"
+    assert answer.headers["x-cache"] in ("miss", "hit")
 
 
 def test_a_thin_list_item_says_less_and_never_null_for_what_it_does_not_say(sandboxes: str) -> None:

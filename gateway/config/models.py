@@ -152,8 +152,8 @@ class IdempotencyConfig(_Part):
     lookup_lag: Annotated[float, v.LAG] = _default(
         "5s", "How long a provider may take until a look-up finds a new record."
     )
-    lease: Annotated[float | None, v.LEASE] = _derived(
-        "How long a running write is believed to run. Default: 5s more than the connection's timeout.", default=None
+    lease: Annotated[float, v.LEASE] = _default(
+        "5s", "How much longer than the connection's timeout a running write is believed to run."
     )
 
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from gateway.http.app import Context
 
 HEADER = "idempotency-key"
-LEASE_MARGIN = 5.0
-"""Seconds that a claim's lease is longer than the deadline of the request that holds it."""
 
 _STRING = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"\Z')
 _BARE = re.compile(r"[ !#-~]*\Z")
@@ -63,7 +61,7 @@ async def written(
     write = Write(
         caller=context.caller.name, connection=opportunities.name, operation=operation,
         method=context.scope["method"], route=context.route.path.replace("{id}", native_id), body=body, key=key,
-        lease=lease or opportunities.connection.timeout + LEASE_MARGIN, native_id=native_id,
+        lease=opportunities.connection.timeout + lease, native_id=native_id,
     )  # fmt: skip
     guard = Guard(operation=operation, native_id=native_id, connection=opportunities.name,
                   explain=ask.explain, raw=ask.raw)  # fmt: skip
