@@ -55,7 +55,9 @@ def real(
         proxy = rig.proxy(stand_in.port)
         store = state or f"sqlite:///{place / 'state.db'}"
         urls = {"served" if provider == "getraze-served" else provider: proxy.url}
-        text = config_text(**urls, state=store, lookup_lag=f"{lookup_lag:g}s", more={"circuit": "off", **(more or {})})
+        keyed = {"lookup_lag": f"{lookup_lag:g}s", "lease": f"{lease / 2:g}s"}  # beside the time-out, which is the other half
+        usual = {"circuit": "off", "cache": {"ttl": "0s"}, "idempotency": keyed}
+        text = config_text(**urls, state=store, timeout=f"{lease / 2:g}s", more={**usual, **(more or {})})
         started = [rig.gateway(text, workers) for _ in range(replicas)]
         targets = [replica.url for replica in started]
         yield Site(place, stand_in, proxy, targets, started, workers, lookup_lag, lease, rate)
