@@ -90,6 +90,9 @@ class Worker:
         os.write(file, line.encode())
         os.close(file)
 
+    def applied(self) -> str:
+        return Path(self.file).read_text()
+
     async def settle(self, key: str) -> None:
         held = await insisted(lambda: self.store.claim(key))
         if held is None or held.word != "unknown":
@@ -100,17 +103,24 @@ class Worker:
         if not began:
             return
         fence = str(held.fence)
-        if f"{key} {fence}\n" in Path(self.file).read_text():
+        if f"{key} {fence}\n" in self.applied():
             await self.change(
                 key,
-                lambda held_, now: claims.found(held_, now, answer=fence.encode(), record=fence, keep=600, how="look-up"),
+                lambda held_, now: claims.found(
+                    held_, now, answer=fence.encode(), record=fence, keep=600, how="look-up"
+                ),
             )
         else:
             await self.change(key, lambda held_, now: claims.missed(held_, now, began, lag=0.0, keep=600))
 
 
+def say(word: object) -> None:
+    sys.stdout.write(f"{word}\n")
+    sys.stdout.flush()
+
+
 async def pause() -> None:
-    await asyncio.sleep(random.choice([0, 0, 0.001, 0.003, 0.01, 0.05]))
+    await asyncio.sleep(random.choice([0, 0.001, 0.003, 0.01, 0.05, 0.1]))
 
 
 async def create(url: str, file: str, keys: str, lease: str, fault: str = "") -> None:
@@ -131,7 +141,7 @@ async def create(url: str, file: str, keys: str, lease: str, fault: str = "") ->
 async def spend(url: str, calls: str) -> None:
     board = opened(url).board
     await insisted(board.open)
-    print("ready", flush=True)
+    say("ready")
     await asyncio.to_thread(sys.stdin.readline)
     granted = refused = 0
     while refused < 20:
@@ -141,7 +151,7 @@ async def spend(url: str, calls: str) -> None:
             granted += 1
         await asyncio.sleep(0)
     await board.aclose()
-    print(granted, flush=True)
+    say(granted)
 
 
 async def hold(url: str, key: str) -> None:
@@ -151,7 +161,7 @@ async def hold(url: str, key: str) -> None:
     await state.store.change(key, lambda held, now: claims.take(held, asked, now, lease=0.3))
     await state.store.change(key, lambda held, now: claims.send(held, 1, now, lease=0.3, about=b"", twin=""))
     await state.board.bump([key])
-    print("sending", flush=True)
+    say("sending")
     await asyncio.sleep(600)
 
 

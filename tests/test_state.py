@@ -261,7 +261,9 @@ async def how_many(store: Any, beginning: str) -> int:
     if hasattr(store, "_server"):
         prefix = store._server._address.prefix
         return len(await store._server.ask("KEYS", f"{prefix}claim:{beginning}*"))
-    [count] = store._database._sql.execute("SELECT count(*) FROM claims WHERE key LIKE ?", (beginning + "%",)).fetchone()
+    [count] = store._database._sql.execute(
+        "SELECT count(*) FROM claims WHERE key LIKE ?", (beginning + "%",)
+    ).fetchone()
     return int(count)
 
 

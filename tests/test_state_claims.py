@@ -112,7 +112,13 @@ def test_the_answer_of_the_fence_counts_however_late() -> None:
     for word in ("claimed", "sending", "unknown", "absent"):
         new, counts = answer(a_claim(word))
         assert new is counts is not None
-        assert (new.word, new.answer, new.record, new.expires, new.finished) == ("done", b"answer", "1", NOW + 105, True)
+        assert (new.word, new.answer, new.record, new.expires, new.finished) == (
+            "done",
+            b"answer",
+            "1",
+            NOW + 105,
+            True,
+        )
         assert new.settled == ("holder" if word in ("unknown", "absent") else "")
 
 
