@@ -210,19 +210,18 @@ def test_a_model_that_differs_is_found(url: str) -> None:
         run_state_machine_as_test(broken, settings=quick)
 
 
+async def take(store: Store, key: str, fence: int) -> str:
+    claim = asked(key, fence)
+    return await store.change(key, lambda held, now: claims.take(held, claim, now, lease=60))
+
+
 def test_of_fifty_at_once_one_has_the_key(url: str) -> None:
     async def run() -> None:
         states = [state_of(url, Path("/")) for _ in range(3)]
         stores = [state.store for state in states if state is not None]
         for turn in range(5):
             verdicts = await asyncio.gather(
-                *(
-                    stores[fence % 3].change(
-                        f"contended{turn}",
-                        lambda held, now, fence=fence: claims.take(held, asked("k", fence), now, lease=60),
-                    )
-                    for fence in range(50)
-                )
+                *(take(stores[fence % 3], f"contended{turn}", fence) for fence in range(50))
             )
             assert sorted(verdicts) == ["in-flight"] * 49 + ["mine"]
         for store in stores:
@@ -239,7 +238,7 @@ def test_claims_that_are_over_are_forgotten_in_time(url: str) -> None:
         store = state.store
 
         async def write(key: str, keep: float) -> None:
-            await store.change(key, lambda held, now: claims.take(held, asked(key, 1), now, lease=60))
+            await take(store, key, 1)
             await store.change(key, lambda held, now: claims.answer(held, 1, now, answer=b"", record=key, keep=keep))
 
         for n in range(20):
