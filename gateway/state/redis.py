@@ -27,7 +27,7 @@ from gateway.state.store import Allowance, Board, RecordTaken, StateUnavailable,
 T = TypeVar("T")
 
 _STORE_WAIT = 0.25
-_BOARD_WAIT = 0.05
+_BOARD_WAIT = 0.04
 _CONTENDING = 1.0
 """How long a change is tried while others change the same claim, in seconds."""
 _FORGET = 2

@@ -87,7 +87,7 @@ class RedisServer:
         """A connection was lost: the others that wait for work are lost too, or soon told to be. The next call has a new
         one, else each of them would fail a call."""
         with contextlib.suppress(Exception):
-            async with asyncio.timeout(0.02):
+            async with asyncio.timeout(0.01):
                 await client.connection_pool.disconnect(inuse_connections=False)
 
     async def check_settings(self) -> None:
