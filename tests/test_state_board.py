@@ -222,3 +222,35 @@ def test_names_have_the_same_slot_in_every_process(tmp_path: Path) -> None:
         await other.aclose()
 
     asyncio.run(test())
+
+
+def test_of_two_that_spend_the_last_call_at_once_not_both_have_it(tmp_path: Path) -> None:
+    """The other has looked before this one counted, and counted before this one looks."""
+
+    async def test() -> None:
+        one, other = SharedBoard(tmp_path / "board"), SharedBoard(tmp_path / "board")
+        await one.open()
+        await other.open()
+        await other.spend("crm", 3, LONG)
+
+        class Meanwhile:
+            def __enter__(self) -> None:
+                file = other._board()
+                at = other._budget(file, "crm", LONG)
+                file.budgets[at + file.column] += 1
+
+            def __exit__(self, *_: object) -> None:
+                pass
+
+        one._barrier = Meanwhile()  # type: ignore[assignment]
+        assert await one.spend("crm", 3, LONG) == Allowance(3, 0, RESET)
+        await one.aclose()
+        one = SharedBoard(tmp_path / "board")
+        await one.open()
+        one._barrier = Meanwhile()  # type: ignore[assignment]
+        assert await one.spend("crm", 4, LONG) is None
+        assert await other.allowance("crm", 5, LONG) == Allowance(5, 1, RESET)  # what was too many is taken back
+        await one.aclose()
+        await other.aclose()
+
+    asyncio.run(test())
