@@ -102,3 +102,12 @@ def state_url(folder: Path) -> Iterator[str]:
         return
     with state_server(folder) as server:
         yield f"{server.url}?prefix={prefix}"
+
+
+@contextmanager
+def patience() -> Iterator[None]:
+    """Time-outs long enough for a machine that does much else: for tests of what is answered, not of when."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gateway.state.redis._STORE_WAIT", 5.0)
+        patch.setattr("gateway.state.redis._BOARD_WAIT", 5.0)
+        yield

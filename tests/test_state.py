@@ -18,7 +18,7 @@ from gateway.state.claims import Claim
 from gateway.state.opening import state_of
 from gateway.state.packing import was_settled
 from gateway.state.store import RecordTaken, Store
-from tests.state_server import state_url
+from tests.state_server import patience, state_url
 
 KEYS = ["a", "b", "c", "d"]
 CONNECTIONS = ["crm", "crm2"]
@@ -40,6 +40,7 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
         if request.param == "sqlite":
             yield f"sqlite:///{folder}/gateway.db"
         else:
+            stack.enter_context(patience())
             yield stack.enter_context(state_url(folder))
 
 

@@ -12,7 +12,7 @@ from gateway.state.board import SharedBoard
 from gateway.state.board_file import COLUMNS, NAMES
 from gateway.state.opening import state_of
 from gateway.state.store import Allowance, Board, StateUnavailable
-from tests.state_server import state_url
+from tests.state_server import patience, state_url
 
 LONG = 1e8
 """Seconds of a window that does not end during a test."""
@@ -25,6 +25,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         if request.param == "sqlite":
             yield f"sqlite:///{tmp_path}/gateway.db"
         else:
+            stack.enter_context(patience())
             yield stack.enter_context(state_url(tmp_path))
 
 
@@ -37,10 +38,12 @@ async def two(url: str) -> AsyncIterator[tuple[Board, Board]]:
         assert state is not None
         await state.board.open()
         boards.append(state.board)
-    yield boards[0], boards[1]
-    for board in boards:
-        await board.aclose()
-        await board.aclose()
+    try:
+        yield boards[0], boards[1]
+    finally:
+        for board in boards:
+            await board.aclose()
+            await board.aclose()
 
 
 def run(url: str, test: Callable[[Board, Board], Coroutine[None, None, None]]) -> None:

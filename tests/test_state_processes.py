@@ -16,7 +16,7 @@ import pytest
 from gateway.state import claims, holders
 from gateway.state.claims import Claim
 from gateway.state.opening import state_of
-from tests.state_server import state_url
+from tests.state_server import patience, state_url
 from tests.state_worker import opened
 
 KEYS = 150
@@ -28,6 +28,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         if request.param == "sqlite":
             yield f"sqlite:///{tmp_path}/gateway.db"
         else:
+            stack.enter_context(patience())
             yield stack.enter_context(state_url(tmp_path))
 
 
