@@ -22,9 +22,10 @@ from gateway.opportunities import Ask, Opportunities
 from gateway.strict_json import Json
 
 SKEW = 2.0
-"""How far the provider's clock may be from where its `Date` header puts it."""
+"""How far the provider's clock may be from where its `Date` header puts it, or from ours when it sends none: it may count
+in whole seconds."""
 NO_CLOCK = 300.0
-"""How far it may be when it says nothing of it."""
+"""How far it may be behind ours when it sends none: what looks older by less than that may be the record all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def _newer_than(sent_at: float, reply: Reply) -> tuple[float, float]:
     try:
         theirs = parsedate_to_datetime(reply.headers["date"]).timestamp()
     except (KeyError, ValueError, TypeError, OverflowError):
-        return sent_at, sent_at - NO_CLOCK
+        return sent_at - SKEW, sent_at - NO_CLOCK
     there = sent_at + theirs - (time.time() - reply.elapsed / 2)
     return there - SKEW, there - 2 * SKEW
 

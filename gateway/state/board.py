@@ -36,7 +36,7 @@ class SharedBoard(Board):
     async def open(self) -> None:
         if self._file is None:
             self._file = await asyncio.to_thread(BoardFile, self._path)
-            self._looked = time.monotonic()
+            self._looked, self._closed = time.monotonic(), False
 
     async def bump(self, names: Sequence[str]) -> None:
         board = self._board()

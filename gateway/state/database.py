@@ -12,8 +12,9 @@ from gateway.state.packing import forgotten_at, pack, unpack, was_settled
 from gateway.state.store import RecordTaken, StateUnavailable, UnsafeStore
 
 VERSION = 1
-PATIENCE = 0.1
-"""How long one try for the lock is, in seconds."""
+PATIENCE = 0.005
+"""How long one try for the lock is, in seconds. SQLite waits longer and longer between its looks, so that who has waited
+longest looks most seldom: a short try, made again and again, is fair."""
 
 _TABLES = """
 CREATE TABLE claims (
@@ -139,6 +140,7 @@ class Database:
             if claim is None:
                 self._sql.execute("DELETE FROM claims WHERE key = ?", (key,))
                 return
+            packed = pack(claim)  # what cannot be packed changes nothing
             if claim.record:
                 self._take_record(key, claim, now)
             self._sql.execute(
@@ -151,7 +153,7 @@ class Database:
                     forgotten_at(claim),
                     was_settled(claim),
                     claim.record,
-                    pack(claim),
+                    packed,
                 ),
             )
 

@@ -21,13 +21,13 @@ from gateway.state import redis_scripts as scripts
 from gateway.state.claims import Claim, is_over
 from gateway.state.packing import forgotten_at, pack, unpack, was_settled
 from gateway.state.redis_server import RedisAddress as RedisAddress
-from gateway.state.redis_server import RedisServer
+from gateway.state.redis_server import RedisServer, listed, packed_in, understood
 from gateway.state.store import Allowance, Board, RecordTaken, StateUnavailable, Store, Transition
 
 T = TypeVar("T")
 
 _STORE_WAIT = 0.25
-_BOARD_WAIT = 0.05
+_BOARD_WAIT = 0.04
 _CONTENDING = 1.0
 """How long a change is tried while others change the same claim, in seconds."""
 _FORGET = 2
@@ -69,17 +69,20 @@ class RedisStore(Store):
 
     async def holder_of(self, connection: str, record: str) -> str | None:
         await self._once_checked()
-        key = await self._server.run(scripts.HOLDER, connection, record) if record else None
-        return None if key is None else _bytes(key).decode()
+        if not record:
+            return None
+        answer = await self._server.run(scripts.HOLDER, connection, record)
+        with understood():
+            return packed_in(answer).decode() or None
 
     async def open_claims(self, connection: str | None = None, limit: int = 1000) -> list[Claim]:
         await self._once_checked()
         index = "open" if connection is None else f"open:{connection}"
-        return [unpack(packed) for packed in await self._server.run(scripts.OPEN, index, limit)] if limit > 0 else []
+        return _claims(await self._server.run(scripts.OPEN, index, limit)) if limit > 0 else []
 
     async def outcomes(self, limit: int = 1000) -> list[Claim]:
         await self._once_checked()
-        return [unpack(packed) for packed in await self._server.run(scripts.OUTCOMES, limit)]
+        return _claims(await self._server.run(scripts.OUTCOMES, limit))
 
     async def check(self) -> None:
         await self._server.check_settings()
@@ -100,8 +103,10 @@ class RedisStore(Store):
             await self.open()
 
     async def _read(self, key: str) -> tuple[int, bytes]:
-        micros, packed = _pair(await self._server.run(scripts.READ, key))
-        return int(micros), b"" if packed is None else _bytes(packed)
+        answer = await self._server.run(scripts.READ, key)
+        with understood():
+            micros, packed = listed(answer, 2)
+            return int(micros), packed_in(packed)
 
 
 class RedisBoard(Board):
@@ -118,12 +123,19 @@ class RedisBoard(Board):
         await self._server.run(scripts.BUMP, *names)
 
     async def versions(self, names: Sequence[str]) -> tuple[int, ...]:
-        keys = [f"{self._prefix}version:{name}" for name in ("", *names)]
-        base, *counts = await self._server.ask("MGET", *keys)
-        if base is None:  # a server that is new, or has lost everything
+        found = await self._versions(names)
+        if found is None:  # the server is new, or has lost everything
             await self._server.run(scripts.BUMP)
-            base, *counts = await self._server.ask("MGET", *keys)
-        return tuple(int(base) + int(count or 0) for count in counts)
+            found = await self._versions(names)
+        if found is None:
+            raise StateUnavailable("the state server keeps nothing")
+        return found
+
+    async def _versions(self, names: Sequence[str]) -> tuple[int, ...] | None:
+        answer = await self._server.ask("MGET", *(f"{self._prefix}version:{name}" for name in ("", *names)))
+        with understood():
+            base, *counts = listed(answer, len(names) + 1)
+            return None if base is None else tuple(int(base) + int(count or 0) for count in counts)
 
     async def spend(self, name: str, calls: int, per: float, reserve: int = 0) -> Allowance | None:
         left, reset = await self._budget(name, calls, per, "spend", reserve)
@@ -140,20 +152,28 @@ class RedisBoard(Board):
         await self._server.ask("SET", f"{self._prefix}circuit:{name}", repr(until))
 
     async def tripped(self, name: str) -> float:
-        return float(await self._server.ask("GET", f"{self._prefix}circuit:{name}") or 0.0)
+        answer = await self._server.ask("GET", f"{self._prefix}circuit:{name}")
+        with understood():
+            return float(packed_in(answer) or 0.0)
 
     async def aclose(self) -> None:
         await self._server.aclose()
 
     async def _budget(self, name: str, calls: int, per: float, what: str, number: int) -> tuple[int, float]:
         answer = await self._server.run(scripts.BUDGET, name, calls, repr(per), what, number)
-        left, window = _pair(answer)
-        return int(left), (int(window) + 1) * per
+        with understood():
+            left, window = listed(answer, 2)
+            return int(left), (int(window) + 1) * per
 
 
 def _held(packed: bytes, now: float) -> Claim | None:
     held = unpack(packed) if packed else None
     return None if held is None or is_over(held, now) else held
+
+
+def _claims(answer: Any) -> list[Claim]:
+    with understood():
+        return [unpack(packed_in(packed)) for packed in listed(answer)]
 
 
 def _columns(claim: Claim | None) -> tuple[str | bytes, ...]:
@@ -163,15 +183,3 @@ def _columns(claim: Claim | None) -> tuple[str | bytes, ...]:
     unknown, settled = str(int(claim.word == "unknown")), str(int(was_settled(claim)))
     since, ends = repr(claim.since), "" if over is None else repr(over)
     return pack(claim), claim.connection, claim.record, since, ends, unknown, settled
-
-
-def _bytes(answer: object) -> bytes:
-    if not isinstance(answer, bytes):
-        raise StateUnavailable("the state server answers what is no answer of Redis or Valkey")
-    return answer
-
-
-def _pair(answer: Any) -> tuple[Any, Any]:
-    if not isinstance(answer, list) or len(answer) != 2:
-        raise StateUnavailable("the state server answers what is no answer of Redis or Valkey")
-    return answer[0], answer[1]

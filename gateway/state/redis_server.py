@@ -1,8 +1,9 @@
 """One Redis or Valkey server: asking it within a time, once, and what its refusals mean. No text names its address."""
 
 import asyncio
+import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 _CONNECTIONS = 64
+
+
+_NO_ANSWER = "answers what is no answer of Redis or Valkey"
+_NONSENSE = (ValueError, LookupError, TypeError, AttributeError)
 
 
 class Refused(StateUnavailable):
@@ -72,15 +77,24 @@ class RedisServer:
         except (RedisError, OSError) as error:
             late = type(error).__name__ == "TimeoutError"
             text, kind = "did not answer in time" if late else "cannot be reached", StateUnavailable
-        except (ValueError, LookupError, TypeError, AttributeError):  # what redis-py makes of an answer that is none
-            text, kind = "answers what is no answer of Redis or Valkey", StateUnavailable
+        except _NONSENSE:  # what redis-py makes of an answer that is none
+            text, kind = _NO_ANSWER, StateUnavailable
+        if kind is StateUnavailable:
+            await self._let_go_of_idle(client)
         raise kind(f"the state server {text}") from None
+
+    async def _let_go_of_idle(self, client: "Redis") -> None:
+        """A connection was lost: the others that wait for work are lost too, or soon told to be. The next call has a new
+        one, else each of them would fail a call."""
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(0.01):
+                await client.connection_pool.disconnect(inuse_connections=False)
 
     async def check_settings(self) -> None:
         """That this server loses no claim. Raises `UnsafeStore`, with what to set, and `StateUnavailable`."""
         about = await self.ask("INFO")
         if not isinstance(about, Mapping):
-            raise StateUnavailable("the state server answers what is no answer of Redis or Valkey")
+            raise StateUnavailable(f"the state server {_NO_ANSWER}")
         if about.get("cluster_enabled"):
             raise UnsafeStore("the state server is part of a Redis Cluster: give it a single server")
         if about.get("role") != "master":
@@ -154,3 +168,26 @@ def _word(error: Exception) -> str:
     """The first word of the server's refusal, such as OOM or READONLY: the rest may show what was sent."""
     word = str(error).partition(" ")[0].rstrip(":")
     return f": {word}" if word.isalpha() and word.isupper() and len(word) <= 16 else ""
+
+
+@contextlib.contextmanager
+def understood() -> Iterator[None]:
+    """Answers that are not of the kind that was asked for are `StateUnavailable`."""
+    try:
+        yield
+    except _NONSENSE:
+        raise StateUnavailable(f"the state server {_NO_ANSWER}") from None
+
+
+def listed(answer: Any, length: int | None = None) -> list[Any]:
+    """The answer, a list of so many. To be used within `understood`."""
+    if not isinstance(answer, list) or length not in (None, len(answer)):
+        raise ValueError
+    return answer
+
+
+def packed_in(answer: Any) -> bytes:
+    """The answer, some bytes; none are empty ones. To be used within `understood`."""
+    if not isinstance(answer, bytes | None):
+        raise ValueError
+    return answer or b""

@@ -31,6 +31,7 @@ _FORGET = 2
 """Claims that are over, forgotten with each change: more than a change can make, so that they never pile up."""
 
 _LOCKED = "the state database is locked by another process"
+_SLOW = "the state database is busy: the disk is too slow for what is asked"
 
 
 @dataclass(slots=True, eq=False)
@@ -41,6 +42,7 @@ class _Job:
     until: float
     result: Any = None
     error: BaseException | None = None
+    told: bool = False
 
 
 class SqliteStore(Store):
@@ -119,20 +121,17 @@ class SqliteStore(Store):
 
     def _run(self) -> None:
         waiting: list[_Job] = []
-        going = True
+        going, locked = True, False
         while going or waiting:
             going = self._gather(waiting, going)
-            done = self._overdue(waiting)
-            batch, rest = waiting[:_MOST], waiting[_MOST:]
+            self._drop_overdue(waiting, _LOCKED if locked else _SLOW)
+            locked = False
             try:
-                self._make(batch)
+                self._make(waiting[:_MOST])
             except Locked:
-                rest = batch + rest
+                locked = True
                 time.sleep(0.002)
-            else:
-                done += batch
-            waiting = rest
-            _tell(done)
+            waiting = [job for job in waiting if not job.told]
         self._let_go()
 
     def _gather(self, waiting: list[_Job], going: bool) -> bool:
@@ -145,24 +144,26 @@ class SqliteStore(Store):
                 waiting.append(job)
         return going
 
-    def _overdue(self, waiting: list[_Job]) -> list[_Job]:
+    def _drop_overdue(self, waiting: list[_Job], why: str) -> None:
         now = time.monotonic()
         overdue = [job for job in waiting if job.until <= now]
         for job in overdue:
-            job.error = StateUnavailable(_LOCKED)
-            waiting.remove(job)
-        return overdue
+            job.error = StateUnavailable(why)
+        _tell(overdue)
+        # For a caller that has left nothing is begun any more.
+        waiting[:] = [job for job in waiting if not job.told and not job.future.cancelled()]
 
     def _make(self, batch: list[_Job]) -> None:
-        """Do the jobs: the changes in one transaction. Raises `Locked` when they have to be tried again."""
+        """Do the jobs: the changes in one transaction. Raises `Locked` when some have to be tried again."""
+        changes = [job for job in batch if job.writes]
+        looks = [job for job in batch if not job.writes]
         if not batch:
             return
         try:
             database = self._open_database()
-            for job in batch:
-                if not job.writes:
-                    _do(job, database)
-            changes = [job for job in batch if job.writes]
+            for job in looks:
+                _do(job, database)
+            _tell(looks)  # they wait for no lock of another process
             if changes:
                 with database.writing():
                     for job in changes:
@@ -175,6 +176,7 @@ class SqliteStore(Store):
             self._let_go()
             for job in batch:
                 job.error = _again(error)
+        _tell(batch)
 
     def _open_database(self) -> Database:
         if self._database is not None:
@@ -214,6 +216,9 @@ def _again(error: Exception) -> Exception:
 def _tell(done: Iterable[_Job]) -> None:
     by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
     for job in done:
+        if job.told:
+            continue
+        job.told = True
         by_loop.setdefault(job.future.get_loop(), []).append(job)
     for loop, jobs in by_loop.items():
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
