@@ -2,7 +2,8 @@
 
 How a file becomes a `Config`, module by module: `reading` (YAML and `${NAME}`) makes a `source` (values with their
 places), `connection` and `rules` check what depends on more than one key, `models` (every key) with `values`,
-`addresses` and `forms` (how values are written) check the rest. `telling` words the `mistakes`, `schema` is the JSON Schema, and `loading` puts it all in order.
+`addresses` and `forms` (how values are written) check the rest.
+`telling` words the `mistakes`, `schema` is the JSON Schema, and `loading` puts it all in order.
 """
 
 from gateway.config.addresses import is_loopback

@@ -55,10 +55,8 @@ def real(
         proxy = rig.proxy(stand_in.port)
         store = state or f"sqlite:///{place / 'state.db'}"
         urls = {"served" if provider == "getraze-served" else provider: proxy.url}
-        keyed = {
-            "lookup_lag": f"{lookup_lag:g}s",
-            "lease": f"{lease / 2:g}s",
-        }  # beside the time-out, which is the other half
+        # A claim's lease is the connection's time-out and this together.
+        keyed = {"lookup_lag": f"{lookup_lag:g}s", "lease": f"{lease / 2:g}s"}
         usual = {"circuit": "off", "cache": {"ttl": "0s"}, "idempotency": keyed}
         text = config_text(**urls, state=store, timeout=f"{lease / 2:g}s", more={**usual, **(more or {})})
         started = [rig.gateway(text, workers) for _ in range(replicas)]
