@@ -16,11 +16,13 @@ import pytest
 from adapters.getraze import GetRaze
 from adapters.spott import Spott
 from gateway.adapter import Adapter, Call, Facts, ListQuery, Page, Rejection, Reply, Stage
-from gateway.codecs import Codec, Unreadable, decimal_number, instant, text
+from gateway.codecs import MISSING, Codec, Unreadable, decimal_number, instant, text
 from gateway.fields import Row, Table, absent
+from gateway.reading import Reading
 from gateway.strict_json import Json
 from gateway.testing import AdapterContract, load_exchanges
 from gateway.testing.exchanges import BadExchange, read_exchange
+from gateway.testing.traced import traced
 
 
 def _rows(table: Table, change: Any) -> Table:
@@ -341,6 +343,63 @@ class DeafField(_Fields):
     change = staticmethod(_with("source", codec=replace(text, decode=lambda value: "other")))
 
 
+class DeafOfTwo(_Fields):
+    """Reads alike whatever is there, in a field that has two places."""
+
+    change = staticmethod(_with("campaign.id", codec=replace(text, decode=lambda value: "other")))
+
+
+class PeeksBeside(GetRaze):
+    """Serves the name from a member that no row declares and no sample has."""
+
+    def fields(self) -> Table:
+        table = super().fields()
+        by_rows = table.read
+
+        def read(record: dict[str, Json]) -> Reading:
+            reading = by_rows(record)
+            if "nickname" in record:
+                reading.values["name"] = record["nickname"]
+            return reading
+
+        table.read = read
+        return table
+
+
+class PeeksAround(PeeksBeside):
+    """The same, by going through all members."""
+
+    def fields(self) -> Table:
+        table = super().fields()
+        by_rows = table.reader.read
+
+        def read(record: dict[str, Json]) -> Reading:
+            reading = by_rows(record)
+            for key, value in record.items():
+                if key.lower() == "nickname":
+                    reading.values["name"] = value
+            return reading
+
+        table.read = read
+        return table
+
+
+class MisspeltPlace(_Fields):
+    """Declares a second place that the provider does not have."""
+
+    change = staticmethod(_with("source", pointers=("/source", "/lead_sorce")))
+
+
+class DeafToOneOfTwo(_Fields):
+    """Declares two places for one value, and lets one alone decide."""
+
+    change = staticmethod(
+        _with("source", pointers=("/source", "/position"), joint=True, write={},
+              codec=Codec("first", "the first", lambda source, position: MISSING if source is MISSING
+                          else None if source is None else text.decode(source)))
+    )  # fmt: skip
+
+
 class RaisingLearn(GetRaze):
     def learn(self, call: Call, reply: Reply) -> Facts:
         return Facts("getraze" if reply.body["data"] else None)
@@ -450,6 +509,11 @@ FAULTS: tuple[tuple[type[Adapter], str], ...] = (
     (HostsZone, "test_made_up_records_read_alike_in_every_zone"),
     (BorrowedValue, "test_fields_come_from_where_explain_says"),
     (DeafField, "test_fields_come_from_where_explain_says"),
+    (DeafOfTwo, "test_fields_come_from_where_explain_says"),
+    (PeeksBeside, "test_only_declared_places_are_read"),
+    (PeeksAround, "test_only_declared_places_are_read"),
+    (MisspeltPlace, "test_every_declared_place_is_read"),
+    (DeafToOneOfTwo, "test_every_declared_place_is_read"),
     (RaisingLearn, "test_learning_is_a_pure_function"),
     (ChangingLearn, "test_learning_is_a_pure_function"),
     (FickleLearn, "test_learning_is_a_pure_function"),
@@ -470,6 +534,21 @@ def test_a_planted_fault_fails_the_test_that_is_meant_for_it(broken: type[Adapte
     with pytest.raises((AssertionError, pytest.fail.Exception)) as caught:
         getattr(TestBroken(), test)()
     assert str(caught.value).startswith(f"{broken.__name__}: ")
+
+
+def test_a_traced_record_tells_each_field_s_places_and_who_else_looked() -> None:
+    record: dict[str, Json] = {
+        "id": "opp_1", "name": "Ana", "responsible_user": {"id": "u1", "name": "Bo"}, "odd": {"nickname": "Annie"},
+    }  # fmt: skip
+    table = GetRaze(GetRaze.Settings(), {}, Facts(dialect="getraze")).table
+    reading, trace = traced(table, record)
+    assert reading == table.read(record)
+    assert trace.read["owner.id"] == {"/responsible_user/id"}
+    assert trace.read["name"] == trace.read["contacts[].name"] == {"/name"}
+    assert trace.beside == set()
+    by_rows = table.read
+    table.read = lambda record: record["odd"]["nickname"] and by_rows(record)
+    assert traced(table, record)[1].beside == {"/odd", "/odd/nickname"}
 
 
 def test_the_failure_names_the_file_and_the_field() -> None:

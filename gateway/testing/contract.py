@@ -159,6 +159,12 @@ class AdapterContract:
     def test_fields_come_from_where_explain_says(self) -> None:
         self.hold(on_lineage.fields_come_from_where_explain_says)
 
+    def test_only_declared_places_are_read(self) -> None:
+        self.hold(on_lineage.only_declared_places_are_read)
+
+    def test_every_declared_place_is_read(self) -> None:
+        self.hold(on_lineage.every_declared_place_is_read)
+
     def test_the_status_is_never_a_guess(self) -> None:
         self.hold(on_statuses.the_status_is_one_of_five_and_never_a_guess)
 
