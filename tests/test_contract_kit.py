@@ -16,7 +16,7 @@ import pytest
 from adapters.getraze import GetRaze
 from adapters.spott import Spott
 from gateway.adapter import Adapter, Call, Facts, ListQuery, Page, Rejection, Reply, Stage
-from gateway.codecs import MISSING, Codec, Unreadable, decimal_number, instant, text
+from gateway.codecs import MISSING, Codec, Unencodable, Unreadable, decimal_number, instant, text
 from gateway.fields import Row, Table, absent
 from gateway.reading import Reading
 from gateway.strict_json import Json
@@ -250,6 +250,73 @@ class EncodeByFloat(_Fields):
     change = staticmethod(
         _with("amount.value", codec=replace(decimal_number, encode=lambda value: Decimal(repr(float(value)))))
     )
+
+
+def _of_cents(value: Json) -> str:
+    number = Decimal(decimal_number.decode(value))
+    if number != number.to_integral_value():
+        raise Unreadable("invalid", "a part of a cent")
+    return f"{number.scaleb(-2):f}"
+
+
+def _as_cents(value: str) -> Json:
+    number = Decimal(value).scaleb(2)
+    if number != number.to_integral_value():
+        raise Unencodable("two digits after the point")
+    return int(number)
+
+
+def _refused(value: str) -> Json:
+    raise Unencodable("never")
+
+
+_CENTS = Codec("cents", "a whole number of cents", _of_cents, _as_cents)
+
+
+class Cents(_Fields):
+    """No fault: what is finer than a cent is refused, and noughts at the end are not told."""
+
+    change = staticmethod(_with("amount.value", codec=_CENTS))
+
+
+class CentsCutOff(_Fields):
+    change = staticmethod(_with("amount.value", codec=replace(_CENTS, encode=lambda value: int(Decimal(value) * 100))))
+
+
+class CentsByFloat(_Fields):
+    change = staticmethod(
+        _with("amount.value", codec=replace(_CENTS, encode=lambda value: round(float(_as_cents(value)))))
+    )
+
+
+class CentsCutInReading(_Fields):
+    change = staticmethod(
+        _with("amount.value", write={}, codec=Codec("units", "units", lambda value: str(int(_of_cents(value)[:-3])))),
+    )
+
+
+class CentsReadByFloat(_Fields):
+    change = staticmethod(
+        _with("amount.value", write={}, codec=Codec("cents", "cents", lambda value: str(float(value) / 100)))
+    )
+
+
+class MoneyRefused(_Fields):
+    change = staticmethod(_with("amount.value", codec=replace(_CENTS, encode=_refused)))
+
+
+class NoughtsCut(_Fields):
+    """Keeps the decimal itself, and cuts the noughts at its end."""
+
+    change = staticmethod(
+        _with("amount.value", codec=replace(decimal_number, encode=lambda value: Decimal(value).normalize()))
+    )
+
+
+class MoneyFromElsewhere(_Fields):
+    """Whatever stands in its place, the amount is the same."""
+
+    change = staticmethod(_with("amount.value", codec=replace(decimal_number, decode=lambda value: "50000.00")))
 
 
 class EncodeTrims(_Fields):
@@ -498,6 +565,16 @@ FAULTS: tuple[tuple[type[Adapter], str], ...] = (
     (EncodeLosesADigit, "test_money_keeps_every_digit"),
     (EncodeByFloat, "test_money_keeps_every_digit"),
     (MoneyByFloat, "test_money_keeps_every_digit"),
+    (CentsCutOff, "test_money_keeps_every_digit"),
+    (CentsByFloat, "test_money_keeps_every_digit"),
+    (CentsByFloat, "test_what_is_written_reads_the_same"),
+    (CentsCutInReading, "test_money_keeps_every_digit"),
+    (CentsReadByFloat, "test_money_keeps_every_digit"),
+    (MoneyRefused, "test_money_keeps_every_digit"),
+    (MoneyRefused, "test_what_is_written_reads_the_same"),
+    (NoughtsCut, "test_money_keeps_every_digit"),
+    (NoughtsCut, "test_what_is_written_reads_the_same"),
+    (MoneyFromElsewhere, "test_money_keeps_every_digit"),
     (EncodeTrims, "test_any_value_that_is_written_is_read_as_written"),
     (EncodeTrims, "test_what_is_read_and_rendered_reads_the_same"),
     (RenderDropsALeaf, "test_a_record_that_is_read_can_be_rendered_whole"),
@@ -534,6 +611,14 @@ def test_a_planted_fault_fails_the_test_that_is_meant_for_it(broken: type[Adapte
     with pytest.raises((AssertionError, pytest.fail.Exception)) as caught:
         getattr(TestBroken(), test)()
     assert str(caught.value).startswith(f"{broken.__name__}: ")
+
+
+@pytest.mark.parametrize("test", ["test_money_keeps_every_digit", "test_what_is_written_reads_the_same"])
+def test_money_in_cents_is_no_fault(test: str) -> None:
+    class TestCents(AdapterContract):
+        adapter = Cents
+
+    getattr(TestCents(), test)()
 
 
 def test_a_traced_record_tells_each_field_s_places_and_who_else_looked() -> None:
