@@ -240,8 +240,8 @@ class Table:
         self.beside = dict(beside or {})
         self.also = also
         self.tree = _tree(SHAPE, rows, "field table")
-        self._reader = Reader(self.tree, self.beside)
-        self.read = self._reader.read
+        self.reader = Reader(self.tree, self.beside)
+        self.read = self.reader.read
 
     def leaves(self) -> Iterator[tuple[str, Row]]:
         """(canonical path, row) of every leaf, lists as `contacts[]`; parts of an absent object share its row."""

@@ -117,7 +117,7 @@ class _Level:
         place.slot = slot
 
 
-class _Pass:
+class Pass:
     """The state of reading one object: its slots, where it stands in the record, and what is reported so far."""
 
     __slots__ = ("at", "level", "out", "path", "pointer", "values")
@@ -144,7 +144,7 @@ class _Pass:
                     self._keep(f"{pointer}/{escape(key)}", value)
             elif child.slot is not None:
                 values[child.slot] = value
-            elif type(value) is dict and value:
+            elif isinstance(value, dict) and value:
                 self._scatter(value, child, f"{pointer}/{key}")
             else:
                 self._interior(value, child, f"{pointer}/{escape(key)}")
@@ -306,9 +306,9 @@ class _Pass:
         if raw is None:
             return []
         where = self._where(slot)
-        if node.items.entries and type(raw) is dict:
+        if node.items.entries and isinstance(raw, dict):
             raw = [{"key": key, "value": value} for key, value in raw.items()]
-        if type(raw) is not list or (node.items.entries and raw is self.values[slot]):
+        if not isinstance(raw, list) or (node.items.entries and raw is self.values[slot]):
             self._keep(where, raw)
             self._issue(
                 path,
@@ -321,10 +321,10 @@ class _Pass:
         inner = self.level.inner[id(node)]
         for index, element in enumerate(raw):
             pointer = f"{where}/{index}"
-            if type(element) is dict:
+            if isinstance(element, dict):
                 if not element:  # it holds nothing, and stands for its place all the same
                     self._keep(pointer, element)
-                reading = _Pass(inner, self.out, pointer, f"{self.path}{path}[{len(out)}].")
+                reading = type(self)(inner, self.out, pointer, f"{self.path}{path}[{len(out)}].")
                 reading.scatter(element)
                 out.append(reading.gather())
             else:
@@ -336,13 +336,16 @@ class _Pass:
 class Reader:
     """Reads records by one table."""
 
+    passes: type[Pass] = Pass
+    """What one object is read by; the contract kit puts one in its place that remembers what was asked for."""
+
     def __init__(self, tree: Group, beside: dict[str, str]) -> None:
         self._level = _Level(tree, beside)
 
     def read(self, record: dict[str, Json]) -> Reading:
         """What the record says. Never raises, whatever is in it, and changes nothing in it."""
         out = Reading()
-        reading = _Pass(self._level, out, "", "")
+        reading = self.passes(self._level, out, "", "")
         reading.scatter(record)
         out.values = reading.gather()
         return out

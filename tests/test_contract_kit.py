@@ -16,11 +16,13 @@ import pytest
 from adapters.getraze import GetRaze
 from adapters.spott import Spott
 from gateway.adapter import Adapter, Call, Facts, ListQuery, Page, Rejection, Reply, Stage
-from gateway.codecs import Codec, Unreadable, decimal_number, instant, text
+from gateway.codecs import MISSING, Codec, Unencodable, Unreadable, decimal_number, instant, text
 from gateway.fields import Row, Table, absent
+from gateway.reading import Reading
 from gateway.strict_json import Json
 from gateway.testing import AdapterContract, load_exchanges
 from gateway.testing.exchanges import BadExchange, read_exchange
+from gateway.testing.traced import traced
 
 
 def _rows(table: Table, change: Any) -> Table:
@@ -250,6 +252,73 @@ class EncodeByFloat(_Fields):
     )
 
 
+def _of_cents(value: Json) -> str:
+    number = Decimal(decimal_number.decode(value))
+    if number != number.to_integral_value():
+        raise Unreadable("invalid", "a part of a cent")
+    return f"{number.scaleb(-2):f}"
+
+
+def _as_cents(value: str) -> Json:
+    number = Decimal(value).scaleb(2)
+    if number != number.to_integral_value():
+        raise Unencodable("two digits after the point")
+    return int(number)
+
+
+def _refused(value: str) -> Json:
+    raise Unencodable("never")
+
+
+_CENTS = Codec("cents", "a whole number of cents", _of_cents, _as_cents)
+
+
+class Cents(_Fields):
+    """No fault: what is finer than a cent is refused, and noughts at the end are not told."""
+
+    change = staticmethod(_with("amount.value", codec=_CENTS))
+
+
+class CentsCutOff(_Fields):
+    change = staticmethod(_with("amount.value", codec=replace(_CENTS, encode=lambda value: int(Decimal(value) * 100))))
+
+
+class CentsByFloat(_Fields):
+    change = staticmethod(
+        _with("amount.value", codec=replace(_CENTS, encode=lambda value: round(float(_as_cents(value)))))
+    )
+
+
+class CentsCutInReading(_Fields):
+    change = staticmethod(
+        _with("amount.value", write={}, codec=Codec("units", "units", lambda value: str(int(_of_cents(value)[:-3])))),
+    )
+
+
+class CentsReadByFloat(_Fields):
+    change = staticmethod(
+        _with("amount.value", write={}, codec=Codec("cents", "cents", lambda value: str(float(value) / 100)))
+    )
+
+
+class MoneyRefused(_Fields):
+    change = staticmethod(_with("amount.value", codec=replace(_CENTS, encode=_refused)))
+
+
+class NoughtsCut(_Fields):
+    """Keeps the decimal itself, and cuts the noughts at its end."""
+
+    change = staticmethod(
+        _with("amount.value", codec=replace(decimal_number, encode=lambda value: Decimal(value).normalize()))
+    )
+
+
+class MoneyFromElsewhere(_Fields):
+    """Whatever stands in its place, the amount is the same."""
+
+    change = staticmethod(_with("amount.value", codec=replace(decimal_number, decode=lambda value: "50000.00")))
+
+
 class EncodeTrims(_Fields):
     change = staticmethod(_with("description", codec=replace(text, encode=lambda value: value.strip())))
 
@@ -339,6 +408,63 @@ def _remembered(value: Json) -> Json:
 
 class DeafField(_Fields):
     change = staticmethod(_with("source", codec=replace(text, decode=lambda value: "other")))
+
+
+class DeafOfTwo(_Fields):
+    """Reads alike whatever is there, in a field that has two places."""
+
+    change = staticmethod(_with("campaign.id", codec=replace(text, decode=lambda value: "other")))
+
+
+class PeeksBeside(GetRaze):
+    """Serves the name from a member that no row declares and no sample has."""
+
+    def fields(self) -> Table:
+        table = super().fields()
+        by_rows = table.read
+
+        def read(record: dict[str, Json]) -> Reading:
+            reading = by_rows(record)
+            if "nickname" in record:
+                reading.values["name"] = record["nickname"]
+            return reading
+
+        table.read = read
+        return table
+
+
+class PeeksAround(PeeksBeside):
+    """The same, by going through all members."""
+
+    def fields(self) -> Table:
+        table = super().fields()
+        by_rows = table.reader.read
+
+        def read(record: dict[str, Json]) -> Reading:
+            reading = by_rows(record)
+            for key, value in record.items():
+                if key.lower() == "nickname":
+                    reading.values["name"] = value
+            return reading
+
+        table.read = read
+        return table
+
+
+class MisspeltPlace(_Fields):
+    """Declares a second place that the provider does not have."""
+
+    change = staticmethod(_with("source", pointers=("/source", "/lead_sorce")))
+
+
+class DeafToOneOfTwo(_Fields):
+    """Declares two places for one value, and lets one alone decide."""
+
+    change = staticmethod(
+        _with("source", pointers=("/source", "/position"), joint=True, write={},
+              codec=Codec("first", "the first", lambda source, position: MISSING if source is MISSING
+                          else None if source is None else text.decode(source)))
+    )  # fmt: skip
 
 
 class RaisingLearn(GetRaze):
@@ -439,6 +565,16 @@ FAULTS: tuple[tuple[type[Adapter], str], ...] = (
     (EncodeLosesADigit, "test_money_keeps_every_digit"),
     (EncodeByFloat, "test_money_keeps_every_digit"),
     (MoneyByFloat, "test_money_keeps_every_digit"),
+    (CentsCutOff, "test_money_keeps_every_digit"),
+    (CentsByFloat, "test_money_keeps_every_digit"),
+    (CentsByFloat, "test_what_is_written_reads_the_same"),
+    (CentsCutInReading, "test_money_keeps_every_digit"),
+    (CentsReadByFloat, "test_money_keeps_every_digit"),
+    (MoneyRefused, "test_money_keeps_every_digit"),
+    (MoneyRefused, "test_what_is_written_reads_the_same"),
+    (NoughtsCut, "test_money_keeps_every_digit"),
+    (NoughtsCut, "test_what_is_written_reads_the_same"),
+    (MoneyFromElsewhere, "test_money_keeps_every_digit"),
     (EncodeTrims, "test_any_value_that_is_written_is_read_as_written"),
     (EncodeTrims, "test_what_is_read_and_rendered_reads_the_same"),
     (RenderDropsALeaf, "test_a_record_that_is_read_can_be_rendered_whole"),
@@ -450,6 +586,11 @@ FAULTS: tuple[tuple[type[Adapter], str], ...] = (
     (HostsZone, "test_made_up_records_read_alike_in_every_zone"),
     (BorrowedValue, "test_fields_come_from_where_explain_says"),
     (DeafField, "test_fields_come_from_where_explain_says"),
+    (DeafOfTwo, "test_fields_come_from_where_explain_says"),
+    (PeeksBeside, "test_only_declared_places_are_read"),
+    (PeeksAround, "test_only_declared_places_are_read"),
+    (MisspeltPlace, "test_every_declared_place_is_read"),
+    (DeafToOneOfTwo, "test_every_declared_place_is_read"),
     (RaisingLearn, "test_learning_is_a_pure_function"),
     (ChangingLearn, "test_learning_is_a_pure_function"),
     (FickleLearn, "test_learning_is_a_pure_function"),
@@ -470,6 +611,29 @@ def test_a_planted_fault_fails_the_test_that_is_meant_for_it(broken: type[Adapte
     with pytest.raises((AssertionError, pytest.fail.Exception)) as caught:
         getattr(TestBroken(), test)()
     assert str(caught.value).startswith(f"{broken.__name__}: ")
+
+
+@pytest.mark.parametrize("test", ["test_money_keeps_every_digit", "test_what_is_written_reads_the_same"])
+def test_money_in_cents_is_no_fault(test: str) -> None:
+    class TestCents(AdapterContract):
+        adapter = Cents
+
+    getattr(TestCents(), test)()
+
+
+def test_a_traced_record_tells_each_field_s_places_and_who_else_looked() -> None:
+    record: dict[str, Json] = {
+        "id": "opp_1", "name": "Ana", "responsible_user": {"id": "u1", "name": "Bo"}, "odd": {"nickname": "Annie"},
+    }  # fmt: skip
+    table = GetRaze(GetRaze.Settings(), {}, Facts(dialect="getraze")).table
+    reading, trace = traced(table, record)
+    assert reading == table.read(record)
+    assert trace.read["owner.id"] == {"/responsible_user/id"}
+    assert trace.read["name"] == trace.read["contacts[].name"] == {"/name"}
+    assert trace.beside == set()
+    by_rows = table.read
+    table.read = lambda record: record["odd"]["nickname"] and by_rows(record)
+    assert traced(table, record)[1].beside == {"/odd", "/odd/nickname"}
 
 
 def test_the_failure_names_the_file_and_the_field() -> None:

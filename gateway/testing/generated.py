@@ -241,17 +241,4 @@ def _values(value: Json, pointer: str) -> Iterator[tuple[str, Json]]:
         yield from _values(part, f"{pointer}/{name}")
 
 
-def money(count: int = 1000) -> list[str]:
-    """So many decimals as a caller may write them: every length, noughts at the end, digits that no float holds."""
-    made = ["0", "0.00", "0.10", "0.01", "50000.00", "75000", "-12.5", "-0.01", "1.005", "123456789012345678.90"]
-    digits = 7
-    while len(made) < count:
-        digits = (digits * 6364136223846793005 + 1442695040888963407) % 2**64  # a sequence, the same each time
-        spelled = str(digits)[: 1 + len(made) % 17]
-        places = len(made) % 5
-        number = Decimal(spelled).scaleb(-places)
-        made.append(format(-number if len(made) % 7 == 0 and number else number, "f"))
-    return made
-
-
-__all__ = ["NAUGHTY", "Records", "each", "money", "values_of"]
+__all__ = ["NAUGHTY", "Records", "each", "values_of"]

@@ -6,15 +6,13 @@ written; a patch touches what it names. Instants may come back coarser, which th
 
 import re
 from collections.abc import Iterator
-from decimal import Decimal
 
-from gateway.adapter import Adapter
-from gateway.codecs import MISSING, Inexact, Unencodable, Unreadable
+from gateway.codecs import MISSING, Inexact, Unreadable
 from gateway.fields import Row, Table
 from gateway.ledger import compare, leaves_of, lookup
 from gateway.pointer import leaves, put
 from gateway.rendering import render
-from gateway.strict_json import Json, dumps, loads
+from gateway.strict_json import Json
 from gateway.testing.kit import Faults, Kit, in_each_dialect
 from gateway.testing.mutations import replaced, within
 from gateway.testing.on_reading import fingerprint, in_zones
@@ -226,52 +224,6 @@ def a_patch_touches_only_its_own_members(kit: Kit) -> Faults:
         from hypothesis import strategies as st
 
         yield from each(st.none() | values_of(row, _seen(kit, row), plain=False), _VALUES, check, NAUGHTY)
-
-
-@in_each_dialect
-def money_keeps_every_digit(kit: Kit) -> Faults:
-    """A thousand decimals, read where the provider keeps money and written by the row's codec, lose no digit."""
-    from gateway.testing.generated import money
-
-    adapter = kit.adapter
-    row = adapter.table.row_for("amount.value")
-    if row is None or row.codec is None:
-        return
-    decimals = money()
-    for spelled in decimals:
-        if row.codec.encode is not None and not row.joint:
-            try:
-                wire = loads(dumps(row.codec.encode(spelled)))
-            except Unencodable:
-                continue  # refused by name, not rounded
-            again = _canonical(row, wire)
-            if not _exact_money(spelled, again, wire):
-                yield f"amount.value: {spelled} is written as {_shown(wire)}, which reads {_shown(again)}"
-                return
-    yield from _money_read(adapter, _sample_records(kit), decimals)
-
-
-def _money_read(adapter: Adapter, records: list[dict[str, Json]], decimals: list[str]) -> Faults:
-    for record in records:
-        amount = adapter.table.read(record).values.get("amount") or {}
-        for pointer, value in leaves(record):
-            number = isinstance(value, int | Decimal | str) and not isinstance(value, bool)
-            if not number or amount.get("value") is None or str(value) != amount["value"]:
-                continue
-            for spelled in decimals:
-                wire = loads((f'"{spelled}"' if isinstance(value, str) else spelled).encode())
-                again = adapter.table.read(replaced(record, pointer, wire)).values.get("amount") or {}
-                if not _exact_money(spelled, again.get("value", MISSING), wire):
-                    yield f"amount.value: {pointer} = {_shown(wire)} reads {_shown(again.get('value', MISSING))}"
-                    return
-            return
-
-
-def _exact_money(spelled: str, again: Json, wire: Json) -> bool:
-    """The same number; and the same digits where the provider's value shows them."""
-    if not isinstance(again, str):
-        return False
-    return again == spelled if str(wire) == spelled else Decimal(again) == Decimal(spelled)
 
 
 @in_each_dialect

@@ -17,13 +17,13 @@ _MOST = 6000
 """Combinations that are tried for one stage map."""
 _SILENT: tuple[Json, ...] = (MISSING, None, 5, [], {})
 """What tells nothing about a status, in any place."""
-_MAP = {"kit-won": "won", "kit-lost": "lost", "kit-closed": "closed", "kit-open": "open"}
+STAGE_MAP = {"kit-won": "won", "kit-lost": "lost", "kit-closed": "closed", "kit-open": "open"}
 
 
 @in_each_dialect
 def the_status_is_one_of_five_and_never_a_guess(kit: Kit) -> Faults:
     """Whatever stands in its places, `status` is a known word with a source, or `unknown` without one."""
-    bare, mapped = kit.build(stages={}), kit.build(stages=_MAP)
+    bare, mapped = kit.build(stages={}), kit.build(stages=STAGE_MAP)
     places = _places(bare)
     seen: dict[str, Reading] = {}
     for adapter in (bare, mapped):
@@ -31,11 +31,12 @@ def the_status_is_one_of_five_and_never_a_guess(kit: Kit) -> Faults:
             record = _record(places, combination)
             reading = adapter.table.read(record)
             told = ", ".join(f"{place}: {_shown(value)}" for place, value in zip(places, combination, strict=True))
-            yield from (f"{fault} ({told})" for fault in _faults(adapter, reading, combination))
+            where = f" ({told})" if told else ""  # a table may read the status from nowhere
+            yield from (f"{fault}{where}" for fault in _faults(adapter, reading, combination))
             if adapter is bare:
                 seen[told] = reading
             elif _status(reading) != _status(seen[told]) and _source(reading) != "stage_map":
-                yield f"the stage map makes it {_status(reading)}, but its source is {_source(reading)!r} ({told})"
+                yield f"the stage map makes it {_status(reading)}, but its source is {_source(reading)!r}{where}"
 
 
 def _status(reading: Reading) -> Json:
@@ -74,18 +75,21 @@ def _places(adapter: Adapter) -> list[str]:
 
 def _combinations(kit: Kit, places: list[str]) -> Iterator[tuple[Json, ...]]:
     """Every combination of values for the places; of very many, an even choice."""
-    words = (*_MAP, "won", "lost", "open", "no such word")
-    choices: list[list[Json]] = []
-    for place in places:
-        own = [value_at(sample.record, place) for sample in kit.samples]
-        stages = [stage.id for stage in kit.adapter.known_stages]
-        scalars = [*_SILENT, True, False, *words, *own, *stages, "2024-01-31T10:00:00Z"]
-        choices.append(list({_shown(value): value for value in scalars}.values()))
+    choices = [values_for(kit, place) for place in places]
     size = 1
     for choice in choices:
         size *= len(choice)
     step = 1 if size <= _MOST else size // _MOST | 1
     return islice(product(*choices), 0, None, step)
+
+
+def values_for(kit: Kit, place: str) -> list[Json]:
+    """What may stand in a place: silence of each kind, words that mean something to somebody, and the samples' own."""
+    words = (*STAGE_MAP, "won", "lost", "open", "no such word")
+    own = [value_at(sample.record, place) for sample in kit.samples]
+    stages = [stage.id for stage in kit.adapter.known_stages]
+    scalars = [*_SILENT, True, False, *words, *own, *stages, "2024-01-31T10:00:00Z"]
+    return list({_shown(value): value for value in scalars}.values())
 
 
 def _record(places: list[str], combination: tuple[Json, ...]) -> dict[str, Json]:
