@@ -7,7 +7,6 @@ it has to complain.
 import asyncio
 import contextlib
 import email.utils
-import itertools
 import math
 import socket
 import time
@@ -225,15 +224,15 @@ def test_a_call_says_itself_whether_twice_is_once() -> None:
 async def test_names_and_tls_are_tried_three_times() -> None:
     async with FaultServer([b"this is no TLS\r\n\r\n", CLOSE]) as server:
         for url, reason in (("http://nothing.invalid", "dns"), (server.url.replace("http:", "https:"), "tls")):
-            tries = itertools.count()
+            tries: list[int] = []
 
-            async def before(tries: Any = tries) -> None:
-                next(tries)
+            async def before(tries: list[int] = tries) -> None:
+                tries.append(1)
 
             async with connected(url) as connection:
-                failed = await outcome_of(lambda connection=connection: connection.send(POST, soon(5), before=before))
-            assert isinstance(failed, NeverSent) and failed.reason == reason
-            assert next(tries) == 3
+                with pytest.raises(NeverSent) as failed:
+                    await connection.send(POST, soon(5), before=before)
+            assert failed.value.reason == reason and len(tries) == 3
 
 
 # --- what stands around the table
@@ -356,7 +355,7 @@ def test_the_body_and_the_limit_tell_it_too() -> None:
     adapter, now = raze(), time.time()
     body = {"success": False, "error": {"code": "RATE_LIMIT_EXCEEDED", "retry_after": 30}}
     assert wait_told(adapter, Reply(429, {"retry-after": "7"}, body)) == 30
-    assert wait_told(adapter, Reply(429, {}, {"error": {"retry_after": 10**11}})) >= 60
+    assert (wait_told(adapter, Reply(429, {}, {"error": {"retry_after": 10**11}})) or 0) > 60
     assert wait_told(adapter, Reply(429, {"retry-after": "7"}, {"error": {"retry_after": -1}})) == 7
     spent = {"x-ratelimit-limit": "1000", "x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(now) + 20)}
     assert wait_told(adapter, Reply(429, spent)) == pytest.approx(20, abs=2)
@@ -366,8 +365,9 @@ def test_the_body_and_the_limit_tell_it_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"), [("7", 7), ("0", 1), ("0.2", 1), ("59.5", 60), ("1" + "0" * 11, 60), ("-1", 60)]
+    ("value", "told"),
+    [("7", 7), ("0", 1), ("0.2", 1), ("59.5", 60), ("3600", 3600), ("1" + "0" * 11, 86400), ("-1", 60)],
 )
-def test_what_is_told_is_whole_and_at_most_a_minute(value: str, told: int) -> None:
+def test_what_is_told_is_whole_and_at_most_a_day(value: str, told: int) -> None:
     problem = problem_of_reply(raze(), Reply(429, {"retry-after": value}), GET, "it", "some-key")
     assert problem.retry_after == told
