@@ -130,6 +130,27 @@ async def test_a_try_that_is_cancelled_leaves_the_next_one_to_try() -> None:
         assert reply_of((await posts(connection, 1))[0]).status == 200
 
 
+async def test_a_try_that_is_cancelled_before_it_began_leaves_the_next_one_to_try() -> None:
+    class Slow(LocalBoard):
+        seconds = 0.0
+
+        async def trip(self, name: str, until: float) -> None:
+            await asyncio.sleep(self.seconds)
+            await super().trip(name, until)
+
+    board = Slow()
+    circuit = Circuit("it", 1, 0.05, 10.0, board)
+    await circuit.judge(MaybeSent("reset"), 0.0, probe=False)
+    await asyncio.sleep(0.06)
+    board.seconds = 5.0
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.02):
+            await circuit.enter()
+    board.seconds = 0.0
+    await asyncio.sleep(0.06)
+    assert await circuit.enter()
+
+
 async def test_a_black_hole_is_found_by_patient_callers_and_not_by_hasty_ones() -> None:
     async with FaultServer([READ, 9.0]) as server, connected(server.url, circuit=THREE, patience=0.2) as connection:
         await asyncio.gather(*(posts(connection, 1, 0.02) for _ in range(10)))
