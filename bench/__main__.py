@@ -30,12 +30,14 @@ connections:
     provider: getraze
     base_url: http://127.0.0.1:{port}/external/v1
     api_key: bench
+    budget: off
 """
 SECOND = """\
   spott:
     provider: spott
     base_url: http://127.0.0.1:{port}
     api_key: bench
+    budget: off
 """
 
 

@@ -13,8 +13,9 @@ from gateway.adapter import Adapter, Call, Rejection, Reply
 from gateway.errors import BadAnswer, CallFailed, FieldError, NeverSent, Outcome, Problem, ProviderDetail
 
 MESSAGE_LENGTH = 200
-LONGEST_WAIT = 60.0
-"""Seconds beyond which a provider's wish to be left alone is told shortened, and not waited for."""
+LONGEST_WAIT, LONGEST_TOLD = 60.0, 86400.0
+"""Seconds that are waited here at most when a provider asks for it, and that are passed on to a caller at most: an hourly
+limit is better told as it is, and an absurd time as a day."""
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 _DATE = re.compile(r"[A-Z][a-z]{2,8},? ")
 """How the three forms of a date in HTTP begin: with the name of a day."""
@@ -118,7 +119,7 @@ def problem_of_reply(adapter: Adapter, reply: Reply, call: Call, connection: str
         reply.status, _scrubbed(rejection.code, secrets), message, _scrubbed(rejection.request_id, secrets)
     )
     wait = wait_told(adapter, reply, rejection)
-    seconds = whole_seconds(None if wait is None else min(wait, LONGEST_WAIT))
+    seconds = whole_seconds(None if wait is None else min(wait, LONGEST_TOLD))
     if seconds is None and code == "rate-limited":
         seconds = 60
     errors = [

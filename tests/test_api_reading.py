@@ -65,8 +65,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     with StandIn() as raze, StandIn() as spott, StandIn() as elsewhere:
         config = connections(raze=f"{raze.url}/external/v1", spott=spott.url, raze_refused="http://127.0.0.1:9")
         config += (
-            f"  raze_quick: {{provider: getraze, base_url: '{raze.url}', api_key: quick-key, budget: off, "
-            "timeout: 500ms}\n"
+            f"  raze_quick: {{provider: getraze, base_url: '{raze.url}', api_key: q, budget: off, timeout: 500ms}}\n"
         )
         config += (
             f"  spott_money: {{provider: spott, base_url: '{spott.url}', api_key: money-key, budget: off, "

@@ -64,7 +64,11 @@ class Circuit:
         if left > 0 or self._probing:
             raise NeverSent("open", retry_after=max(left, 0.0))
         self._probing = True
-        await self._trip()  # for the other workers: the one try is under way
+        try:
+            await self._trip()  # for the other workers: the one try is under way
+        except BaseException:  # cancelled while the board was told
+            self.leave(True)
+            raise
         return True
 
     def leave(self, probe: bool) -> None:
