@@ -37,13 +37,15 @@ class Gateway:
         self.state: State | None = None
         self.idempotency: Idempotency | None = None
         self.settler: Settler | None = None
+        self.draining = False
+        """The server is about to stop: what comes is answered, and callers are told to go elsewhere."""
 
-    async def open(self, *, settling: bool = True) -> None:
-        """Open the state store and, if `settling`, begin to settle what is unknown.
+    async def open(self, *, settling: bool = True, state: State | None = None) -> None:
+        """Open the state store (or use `state`, which is open) and, if `settling`, begin to settle what is unknown.
 
         A store that is away is waited for, not required. Raises `UnsafeStore`.
         """
-        self.state = state_of(self.config.state, self.config.folder)
+        self.state = state if state is not None else state_of(self.config.state, self.config.folder)
         if self.state is None:
             return
         keep, lag = self.config.idempotency.keep, self.config.idempotency.lookup_lag
@@ -51,25 +53,28 @@ class Gateway:
         self.settler = Settler(store, lag, keep, self._opportunities.get, kept)
         self.idempotency = Idempotency(store, keep, lag, look=self.settler.look)
         try:
-            await self.state.open()
+            if state is None:
+                await self.state.open()
         except StateUnavailable as error:
             log.error("state store: %s; reads are answered, writes are refused until it is there", error)
         if settling:
             self.settler.start()
 
     async def check_ready(self) -> None:
-        """Raises `Problem` unless requests of every kind can be served."""
+        """Raises `Problem` unless requests of every kind can be served, and will be for a while."""
+        if self.draining:
+            raise Problem("overloaded", "This gateway is about to stop: ask another one.", retry_after=1)
         if self.idempotency is not None:
             await self.idempotency.ready(None)
 
-    async def aclose(self) -> None:
-        """End the writes under way, then let go of everything."""
+    async def aclose(self, *, state: bool = True) -> None:
+        """End the writes under way, then let go of everything; of the state store only if `state`."""
         if self.settler is not None:
             await self.settler.aclose()
         if self.idempotency is not None:
             await self.idempotency.aclose()
         await self.connections.aclose()
-        if self.state is not None:
+        if self.state is not None and state:
             await self.state.aclose()
 
     def on(self, connection: str) -> Opportunities:

@@ -173,7 +173,7 @@ def test_the_words_of_the_schemas_are_those_of_the_code() -> None:
 
 # --- problem codes ---------------------------------------------------------------------------------------------------
 
-NOT_BUILT_YET = {"overloaded"}
+NOT_BUILT_YET: set[str] = set()
 BEFORE_ROUTING = {"uri-too-long", "headers-too-large"}
 """Answered by the server before it is known which operation is meant, so told of each."""
 
