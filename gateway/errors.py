@@ -97,7 +97,7 @@ CODES: Mapping[str, Code] = _table(
          "Something in the gateway went wrong. It has been logged under the request id.",
          "Report the request id to the operator."),
     Code("overloaded", 503, "The gateway is overloaded", "gateway",
-         "The gateway has more work than it can take.",
+         "The gateway has more work than it can take, or is about to stop.",
          "Wait for `Retry-After` and try again.", True),
     Code("rate-limited", 429, "Too many requests", "provider",
          "A rate limit was reached: the provider's (`origin: provider`) or this gateway's for the caller "

@@ -30,10 +30,12 @@ class Gateway:
     Reads and writes work without `open`, but no Idempotency-Key is taken then, and nothing is shared with other processes.
     """
 
-    def __init__(self, config: Config, base_urls: Mapping[str, str]) -> None:
+    def __init__(self, config: Config, base_urls: Mapping[str, str], state: State | None = None) -> None:
+        """`state`: one that is open already, to be used instead of the configuration's own."""
         self.config = config
         self.callers = Callers(config.callers)
-        self.state: State | None = state_of(config.state, config.folder)
+        self.state: State | None = state_of(config.state, config.folder) if state is None else state
+        self._given = state is not None
         board = None if self.state is None else self.state.board
         self.connections = Connections(config, base_urls, SANDBOX_KEY, board)
         keep = config.cache
@@ -41,6 +43,8 @@ class Gateway:
         self._opportunities = {name: Opportunities(connection) for name, connection in self.connections.items()}
         self.idempotency: Idempotency | None = None
         self.settler: Settler | None = None
+        self.draining = False
+        """The server is about to stop: what comes is answered, and callers are told to go elsewhere."""
 
     async def open(self, *, settling: bool = True) -> None:
         """Open the state store and, if `settling`, begin to settle what is unknown.
@@ -54,19 +58,22 @@ class Gateway:
         self.settler = Settler(store, lag, keep, self._opportunities.get, kept)
         self.idempotency = Idempotency(store, keep, lag, look=self.settler.look)
         try:
-            await self.state.open()
+            if not self._given:
+                await self.state.open()
         except StateUnavailable as error:
             log.error("state store: %s; reads are answered, writes are refused until it is there", error)
         if settling:
             self.settler.start()
 
     async def check_ready(self) -> None:
-        """Raises `Problem` unless requests of every kind can be served."""
+        """Raises `Problem` unless requests of every kind can be served, and will be for a while."""
+        if self.draining:
+            raise Problem("overloaded", "This gateway is about to stop: ask another one.", retry_after=1)
         if self.idempotency is not None:
             await self.idempotency.ready(None)
 
-    async def aclose(self) -> None:
-        """End the writes under way, then let go of everything."""
+    async def aclose(self, *, state: bool = True) -> None:
+        """End the writes under way, then let go of everything; of the state store only if `state`."""
         if self.cache is not None:
             await self.cache.aclose()
         if self.settler is not None:
@@ -74,7 +81,7 @@ class Gateway:
         if self.idempotency is not None:
             await self.idempotency.aclose()
         await self.connections.aclose()
-        if self.state is not None:
+        if self.state is not None and state:
             await self.state.aclose()
 
     def on(self, connection: str) -> Opportunities:

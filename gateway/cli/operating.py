@@ -1,4 +1,4 @@
-"""Commands of whoever runs the gateway: serve, check-config, connections, translate, hash-key."""
+"""Commands of whoever runs the gateway: serve, reload, check-config, connections, translate, hash-key."""
 
 import secrets
 import sys
@@ -12,16 +12,34 @@ from gateway.cli.wiring import config_option, fail, json_in, json_option, load, 
 from gateway.errors import Problem
 from gateway.strict_json import Json
 
+pid_file_option = click.option(
+    "--pid-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="CRM_GATEWAY_PID_FILE",
+    help="Where `reload` finds the server; else $CRM_GATEWAY_PID_FILE, else beside the state file.",
+)
+
 
 @click.command()
 @config_option
 @click.option("--host", help="Instead of `server.host`.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Instead of `server.port`; 0 takes any free one.")
 @click.option("--workers", type=click.IntRange(1, 64), help="Instead of `server.workers`.")
-def serve(config_path: Path | None, host: str | None, port: int | None, workers: int | None) -> None:
+@click.option(
+    "--drain-seconds",
+    type=click.FloatRange(0, 600),
+    default=2.0,
+    show_default=True,
+    help="How long requests are still taken once it was told to stop, while readiness is off.",
+)
+@pid_file_option
+def serve(config_path: Path | None, host: str | None, port: int | None, workers: int | None, drain_seconds: float,
+          pid_file: Path | None) -> None:  # fmt: skip
     """Serve the API in the foreground; prints http://HOST:PORT when ready."""
     config = load(config_path)
     from gateway.config import check_exposure
+    from gateway.http.control import NotStarted
+    from gateway.http.serving import Serving
     from gateway.http.serving import serve as run
     from gateway.sandboxes import NoSandbox
 
@@ -37,12 +55,35 @@ def serve(config_path: Path | None, host: str | None, port: int | None, workers:
                 f"connection {name}: a built-in sandbox of {connection.adapter.title}, not the provider", err=True
             )
     try:
-        run(config, path_of(config_path), host, config.server.port if port is None else port,
-            workers or config.server.workers)  # fmt: skip
-    except NoSandbox as error:
+        run(config, Serving(path_of(config_path), host, config.server.port if port is None else port,
+                            workers or config.server.workers, drain_seconds, pid_file))  # fmt: skip
+    except (NoSandbox, NotStarted) as error:
         fail(str(error))
     except OSError as error:
         fail(f"cannot listen on {host}: {error.strerror or error}")
+
+
+@click.command()
+@config_option
+@pid_file_option
+def reload(config_path: Path | None, pid_file: Path | None) -> None:
+    """Have the running server read its configuration anew, without losing a request."""
+    from gateway.http.pidfile import NotServing, ask_to_reload, default_path
+
+    config = load(config_path)
+    path = pid_file or default_path(config.state, config.folder)
+    try:
+        good, said = ask_to_reload(path)
+    except NotServing:
+        fail(f"no server has the pid file {path}; name the one of `serve` with --pid-file, or send it SIGHUP")
+    except PermissionError:
+        fail(f"{path}: the server belongs to somebody else")
+    except TimeoutError:
+        fail("the server has not said in time whether it could reload")
+    for line in said:
+        click.echo(line, err=True)
+    if not good:
+        fail("the configuration before stays in force")
 
 
 @click.command("check-config")
@@ -143,4 +184,4 @@ def hash_key_(new: bool, as_json: bool) -> None:
             click.echo(f"{name}: {value}" if new else value)
 
 
-COMMANDS = (serve, check_config, connections, translate, hash_key_)
+COMMANDS = (serve, reload, check_config, connections, translate, hash_key_)

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.callers import ANYONE, Caller
+from gateway.config import Config
 from gateway.errors import Outcome, Problem
 from gateway.gateway import Gateway
 from gateway.http.load import EACH_SLOT, Load
@@ -61,11 +62,20 @@ class Context:
     tell: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class _Use:
+    """How many requests are under way on a gateway, and what to set when the last one of an old gateway has ended."""
+
+    requests: int = 0
+    over: asyncio.Event | None = None
+
+
 class App:
     """The gateway as an ASGI application, over the routes of `table`. Owns the gateway: closes it when the server stops."""
 
     def __init__(self, gateway: Gateway, routes: tuple[Route, ...]) -> None:
         self.gateway = gateway
+        self._use = _Use()
         self.routes = routes
         limits = gateway.config.limits
         slots = limits.concurrency * len(gateway.connections)
@@ -83,9 +93,39 @@ class App:
                 self._open.append((prefix, methods))
             methods[route.method] = route
 
+    def drain(self) -> None:
+        """Not ready any more; what comes is still answered."""
+        self.gateway.draining = True
+
+    async def exchange(self, config: Config, base_urls: dict[str, str]) -> asyncio.Task[None]:
+        """New requests are answered by a gateway on this configuration. The task ends when those under way on the old one have, and it is closed.
+
+        The state store is handed over: both use the same one. Raises what opening the new one does; then nothing has changed.
+        """
+        old, use = self.gateway, self._use
+        new = Gateway(config, base_urls, old.state)
+        await new.open()
+        new.draining = old.draining
+        self.gateway, self._use = new, _Use()
+
+        async def retire() -> None:
+            if use.requests:
+                use.over = asyncio.Event()
+                await use.over.wait()
+            await old.aclose(state=False)
+
+        return asyncio.create_task(retire(), name="retire a gateway")
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await self._http(scope, receive, send)
+            use = self._use
+            use.requests += 1
+            try:
+                await self._http(scope, receive, send)
+            finally:
+                use.requests -= 1
+                if use.over is not None and not use.requests:
+                    use.over.set()
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         else:
@@ -147,9 +187,10 @@ class App:
     async def _handle(self, context: Context) -> Reply:
         """Caller, then scope, then the handler: nothing is looked at before it is known who asks."""
         route = context.route
-        if route.scope is not None and self.gateway.callers:
+        callers = context.gateway.callers
+        if route.scope is not None and callers:
             key = caller_key(context.headers)
-            caller = self.gateway.callers.find(key) if key is not None else None
+            caller = callers.find(key) if key is not None else None
             if caller is None:
                 what = "No caller key was sent." if key is None else "The caller key is not known here."
                 raise Problem("unauthenticated", what)

@@ -23,7 +23,10 @@ from gateway.ids import NATIVE
 
 LICENCE = "MIT"
 PROBLEM = "application/problem+json"
-EVERYWHERE = ("invalid-request", "method-not-allowed", "uri-too-long", "headers-too-large", "internal-error")
+EVERYWHERE = (
+    "invalid-request", "method-not-allowed", "request-timeout", "uri-too-long", "headers-too-large", "internal-error",
+    "overloaded",
+)  # fmt: skip
 """The problems that any operation can be answered with."""
 
 _ABOUT = """\

@@ -1,15 +1,22 @@
-"""uvicorn, told to answer in our own manner where it would answer by itself.
+"""uvicorn, told to answer in our own manner where it would answer by itself, and to wait for nobody for ever.
 
 What the HTTP parser refuses before the application is asked (a malformed request, headers or a target that are too large)
 is answered as `application/problem+json` too.
+
+Each connection has one timer. It is not set anew for each request: a request only notes until when it may take, and the
+timer looks at that note when it runs, every `HEADER_SECONDS` at the latest. No time limit is shorter than that, so none is
+overlooked.
 """
 
+import asyncio
 import logging
+import math
+import resource
 import uuid
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.errors import Problem
 from gateway.http.app import PROBLEM
@@ -19,14 +26,105 @@ HEADERS_BYTES = 32 * 1024
 TARGET_BYTES = 16 * 1024
 
 
+HEADER_SECONDS = 9.0
+"""From a request's first byte to the end of its headers, and from connecting to the first byte."""
+REST_SECONDS = 9.0
+"""How long the rest of a body may come that nobody waits for any more: the request has been answered."""
+WRITE_SECONDS = 9.0
+WRITE_BYTES = 65536
+"""A client takes so many bytes of its answer in that time, or is cut off."""
+KEEP_ALIVE_SECONDS = 75
+CLOSE_SECONDS = 2.0
+"""How long a closing connection may take to send its last bytes before it is cut off."""
+
+
+def most_connections() -> int:
+    """How many connections a process may have open so that files are left for everything else."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1_000_000 if soft == resource.RLIM_INFINITY else max(soft // 2, soft - 512)
+
+
 class Protocol(HttpToolsProtocol):
-    """httptools with limits on target and headers, and problems instead of plain text."""
+    """httptools with limits on target, headers, time and number, and problems instead of plain text."""
+
+    most = most_connections()
 
     _seen = 0
     _refusal: Problem | None = None
+    _timer: asyncio.TimerHandle | None = None
+    _until = math.inf
+    """Until when the client may take for what it has to do now; only looked at while no request is being answered."""
+    _heading = False
+    """The request's line has begun, and its headers have not ended."""
+    _partial = False
+    """A request has begun and has not ended."""
+    _draining = False
+    _stalled = math.inf
+    """Until when some more of an answer has to be taken by the client, while it does not keep up."""
+    _unsent = 0
+    _closing = math.inf
+
+    # --- time
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._until = self.loop.time() + HEADER_SECONDS
+        self._timer = self.loop.call_later(HEADER_SECONDS, self._look)
+        if len(self.connections) > self.most:
+            self._refuse(Problem("overloaded", "Too many connections are open.", retry_after=1))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        super().connection_lost(exc)
+
+    def _look(self) -> None:
+        """Close or cut off what has taken too long, or look again when it might have."""
+        now = self.loop.time()
+        if self.transport.is_closing():
+            if now >= self._closing:
+                self.transport.abort()
+                return
+            self._closing = min(self._closing, now + CLOSE_SECONDS)
+        elif now >= self._stalled and not self._went_on(now):
+            self.transport.abort()
+            return
+        elif now >= self._until and not self._answering():
+            self._closing = now + CLOSE_SECONDS
+            if self._heading:
+                self._refuse(Problem("request-timeout", f"The headers took longer than {HEADER_SECONDS:.0f} seconds."))
+            else:
+                self.transport.close()
+        until = min(self._closing, self._stalled, math.inf if self._answering() else self._until)
+        self._timer = self.loop.call_later(max(0.01, min(until - now, HEADER_SECONDS)), self._look)
+
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _went_on(self, now: float) -> bool:
+        """Whether the client took enough of its answer since the last look; if so, it has as long again."""
+        unsent = self.transport.get_write_buffer_size()
+        if self._unsent - unsent < WRITE_BYTES:
+            return False
+        self._stalled, self._unsent = now + WRITE_SECONDS, unsent
+        return True
+
+    def pause_writing(self) -> None:
+        self._stalled = self.loop.time() + WRITE_SECONDS
+        self._unsent = self.transport.get_write_buffer_size()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._stalled = math.inf
+        super().resume_writing()
+
+    # --- a request
 
     def on_message_begin(self) -> None:
         self._seen = 0
+        self._heading = self._partial = True
+        self._until = self.loop.time() + HEADER_SECONDS
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -37,6 +135,59 @@ class Protocol(HttpToolsProtocol):
         most = TARGET_BYTES + HEADERS_BYTES
         self._count(len(name) + len(value) + 4, most, "headers-too-large", f"The headers exceed {HEADERS_BYTES} bytes.")
         super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._heading = False
+        before = self.cycle
+        super().on_headers_complete()
+        if self._draining:
+            self._close_after(before)
+
+    def on_message_complete(self) -> None:
+        self._partial = False
+        if self.cycle.response_complete:  # answered before it was all there, and only now idle
+            self._until = self.loop.time() + KEEP_ALIVE_SECONDS
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's, but for its timer: one is set and cancelled there for each request."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        now = self.loop.time()
+        if self._heading:
+            self._until = now + HEADER_SECONDS
+        elif self._partial:
+            self._until = now + REST_SECONDS
+        else:
+            self._until = now + KEEP_ALIVE_SECONDS
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+
+    # --- ending
+
+    def drain(self) -> None:
+        """Close after the answer that is under way or, if there is none, after the next one."""
+        if not self._draining:
+            self._draining = True
+            self._close_after(None)
+
+    def _close_after(self, before: RequestResponseCycle | None) -> None:
+        """Only the last request of a pipeline closes the connection: those before it would take it along."""
+        if before is not None and not before.response_started:
+            before.keep_alive = True
+        if self._answering() and not self.cycle.response_started:
+            self.cycle.keep_alive = False
+
+    def end(self, impatient: bool) -> None:
+        """Close if nothing is asked. A connection that has not asked anything yet may still, unless `impatient`."""
+        self.drain()
+        if not self._answering() and (impatient or not (self.cycle is None or self._heading)):
+            self.transport.close()
+
+    # --- refusing
 
     def _count(self, size: int, most: int, code: str, detail: str) -> None:
         self._seen += size
@@ -49,6 +200,13 @@ class Protocol(HttpToolsProtocol):
         self._refuse(self._refusal or Problem("invalid-request", "The request is not well-formed HTTP/1.1."))
 
     def _refuse(self, problem: Problem) -> None:
+        if self._answering() and (self._heading or not self._partial):
+            # What is wrong comes after a request that is still being answered: first things first, and then no more.
+            self._close_after(None)
+            return
+        if self.pipeline:
+            self.transport.close()
+            return
         request_id = uuid.uuid4().hex
         body = dumps(problem.body(request_id))
         head = (
@@ -74,6 +232,6 @@ def uvicorn_config(app: Any, **settings: Any) -> uvicorn.Config:
         log_config=None,
         log_level=logging.WARNING,
         proxy_headers=False,
-        timeout_keep_alive=75,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         **settings,
     )

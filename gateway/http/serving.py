@@ -1,30 +1,45 @@
 """`crm-gateway serve`: sandboxes first, then one server or several worker processes on one listening socket."""
 
-import json
+import asyncio
+import contextlib
 import logging
-import os
+import resource
 import signal
-import socket
 import sys
-import threading
-import time
-from http.client import HTTPConnection
+from collections.abc import Awaitable
+from dataclasses import dataclass
 from pathlib import Path
 
-import uvicorn
+import uvloop
 
-from gateway.config import Config, load_config
+from gateway.config import Config
 from gateway.gateway import Gateway
 from gateway.http.app import App
-from gateway.http.server import uvicorn_config
+from gateway.http.control import Control, InForce, NotReloaded, NotStarted, Setup
+from gateway.http.listening import listening, url_of
+from gateway.http.pidfile import PidFile, default_path
+from gateway.http.running import Running, configure_logging
 from gateway.http.table import routes
-from gateway.sandboxes import running
+from gateway.state.opening import state_of
+from gateway.state.store import StateUnavailable, UnsafeStore
 
-GRACE_SECONDS = 15
-"""How long requests under way may take to end once the server was told to stop."""
+log = logging.getLogger("gateway")
 
-_CONFIG = "CRM_GATEWAY_WORKER_CONFIG"
-_BASE_URLS = "CRM_GATEWAY_WORKER_BASE_URLS"
+WINDOW_SECONDS = 2.0
+"""How long everything is still answered, with `Connection: close`, once the server was told to stop."""
+_FILES = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How to serve a configuration: what the command line may say otherwise than the file."""
+
+    path: Path
+    host: str
+    port: int
+    workers: int
+    window: float = WINDOW_SECONDS
+    pid_file: Path | None = None
 
 
 def application(config: Config, base_urls: dict[str, str]) -> App:
@@ -32,80 +47,102 @@ def application(config: Config, base_urls: dict[str, str]) -> App:
     return App(Gateway(config, base_urls), routes())
 
 
-def worker() -> App:
-    """The application in a worker process, which finds its configuration where `serve` left word of it."""
+def serve(config: Config, how: Serving) -> None:
+    """Serve until told to stop. Prints `http://HOST:PORT` on standard output when ready.
+
+    Raises `OSError` when it cannot listen there, and `NotStarted` or `NoSandbox`, with the reason.
+    """
     configure_logging()
-    return application(load_config(os.environ[_CONFIG]), json.loads(os.environ[_BASE_URLS]))
-
-
-def configure_logging() -> None:
-    """Warnings and errors of the gateway on standard error, a line each."""
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
-
-
-def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens there. Raises `OSError` when it cannot."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-        sock.listen(2048)
-    except OSError:
-        sock.close()
-        raise
-    sock.set_inheritable(True)
-    return sock
-
-
-class _Server(uvicorn.Server):
-    """Says where it serves once it does."""
-
-    def __init__(self, config: uvicorn.Config, url: str) -> None:
-        super().__init__(config)
-        self._url = url
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            print(self._url, flush=True)  # noqa: T201  # the one line that `serve` promises on standard output
-
-
-def serve(config: Config, path: Path, host: str, port: int, workers: int) -> None:
-    """Serve until told to stop. Prints `http://HOST:PORT` on standard output when ready; raises `OSError` if it cannot."""
-    configure_logging()
-    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn drains first and then raises the signal once more
+    for number in (signal.SIGTERM, signal.SIGINT):  # until the server has handlers of its own
         signal.signal(number, lambda *_: sys.exit(0))
-    with listening(host, port) as sock, running(config) as base_urls:
-        shown = f"[{host}]" if ":" in host else host
-        url = f"http://{shown}:{sock.getsockname()[1]}"
-        if workers == 1:
-            settings = uvicorn_config(application(config, base_urls), timeout_graceful_shutdown=GRACE_SECONDS)
-            _Server(settings, url).run(sockets=[sock])
-            return
-        from uvicorn.supervisors import Multiprocess
-
-        os.environ[_CONFIG] = str(path.resolve())
-        os.environ[_BASE_URLS] = json.dumps(base_urls)
-        settings = uvicorn_config(
-            "gateway.http.serving:worker", factory=True, workers=workers, timeout_graceful_shutdown=GRACE_SECONDS
-        )
-        threading.Thread(target=_announce, args=(sock.getsockname(), url), daemon=True).start()
-        Multiprocess(settings, sockets=[sock]).run()
+    _raise_file_limit()
+    in_force = InForce(how.path, config, how.host)
+    with listening(how.host, how.port) as sock, contextlib.ExitStack() as stack:
+        pid = _pid_file(config, how)
+        if pid is not None:
+            stack.enter_context(pid)
+        stack.callback(in_force.sandboxes.keep, None)
+        in_force.start()
+        setup = Setup(in_force, sock, url_of(sock, how.host), how.window, pid)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop if how.workers == 1 else None) as runner:
+            try:
+                runner.run(_run(how.workers, setup))
+            except UnsafeStore as error:
+                raise NotStarted(f"state store: {error}") from None
 
 
-def _announce(address: tuple[str, int], url: str) -> None:
-    """Print the address once a worker answers."""
-    for _ in range(600):
-        connection = HTTPConnection(address[0], address[1], timeout=5)
+async def _run(workers: int, setup: Setup) -> None:
+    if workers == 1:
+        await Alone(setup).run()
+        return
+    from gateway.http.workers import Workers
+
+    await _check_state(setup.in_force.config)
+    await Workers(workers, setup).run()
+
+
+async def _check_state(config: Config) -> None:
+    """Raises `UnsafeStore`: no worker starts on a store that may lose claims. One that is away is waited for."""
+    state = state_of(config.state, config.folder)
+    if state is None:
+        return
+    try:
+        await state.open()
+    except StateUnavailable as error:
+        log.warning("state store: %s; writes are refused until it is there", error)
+    finally:
+        await state.aclose()
+
+
+def _pid_file(config: Config, how: Serving) -> PidFile | None:
+    path = how.pid_file or default_path(config.state, config.folder)
+    try:
+        return PidFile(path)
+    except BlockingIOError:
+        why = "another server has it; give each its own with --pid-file"
+    except OSError as error:
+        why = error.strerror or "cannot be written"
+    if how.pid_file is not None:
+        raise NotStarted(f"{path}: {why}")
+    log.warning("%s: %s; `crm-gateway reload` does not find this server, SIGHUP does", path, why)
+    return None
+
+
+def _raise_file_limit() -> None:
+    """As many open files as are allowed, within reason: the usual limit of 1024 is for programs of another kind."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+class Alone(Control):
+    """One worker, in this very process."""
+
+    async def start(self) -> None:
+        config, base_urls = self.in_force.config, self.in_force.base_urls
+        self._server = Running(application(config, base_urls))
+        self._serving = asyncio.create_task(self._server.serve(sockets=[self.listener]))
+        ready = asyncio.create_task(self._server.ready.wait())
+        await asyncio.wait({self._serving, ready}, return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if self._serving.done():
+            self._serving.result()
+
+    async def ended(self) -> None:
+        await asyncio.shield(self._serving)
+
+    async def exchange(self, config: Config, base_urls: dict[str, str]) -> Awaitable[None]:
         try:
-            connection.request("GET", "/readyz")
-            if connection.getresponse().status == 200:
-                print(url, flush=True)  # noqa: T201  # the one line that `serve` promises on standard output
-                return
-        except OSError:
-            time.sleep(0.1)
-        finally:
-            connection.close()
+            return await self._server.app.exchange(config, base_urls)
+        except Exception as error:
+            raise NotReloaded(f"{type(error).__name__}: {error}") from error
+
+    async def stop(self) -> None:
+        if not self._serving.done():
+            await self._server.drain(self.window, alone=True)
+        await self._serving
+
+    def force(self) -> None:
+        self._server.should_exit = self._server.force_exit = True

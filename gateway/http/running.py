@@ -1,0 +1,125 @@
+"""The server of one process: serves, drains, ends; and has its gateway exchanged while it does.
+
+Draining has three parts. In the window everything is answered, readiness is off and each answer closes its connection, so
+that callers go elsewhere. Then no new connection is taken. Then requests under way have a finite grace.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import sys
+import time
+from collections.abc import Iterator
+
+import uvicorn
+
+from gateway.http.app import App
+from gateway.http.listening import SETTLE_SECONDS, take_no_more
+from gateway.http.server import Protocol, uvicorn_config
+from gateway.http.watchdog import Watchdog
+
+log = logging.getLogger("gateway")
+
+GRACE_SECONDS = 15.0
+"""How long requests under way may take to end once nothing new is taken."""
+_FRESH_SECONDS = 1.0
+"""How long a connection that has not asked anything yet may take to do so once nothing new is taken."""
+_STEP = 0.02
+
+
+def configure_logging() -> None:
+    """Warnings and errors of the gateway on standard error, a line each."""
+    logging.basicConfig(
+        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+
+
+class Running(uvicorn.Server):
+    """uvicorn's server without its signals: it is told what to do by methods. Stops when `should_exit` is set."""
+
+    def __init__(self, app: App) -> None:
+        super().__init__(uvicorn_config(app))
+        self.app = app
+        self.ready = asyncio.Event()
+        self.draining = False
+        self._listeners: list[socket.socket] = []
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """None: whoever runs this decides about signals."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Raises `UnsafeStore`. The gateway is opened here and not by way of ASGI's lifespan, which would hide why not."""
+        await self.app.gateway.open()
+        loop = asyncio.get_running_loop()
+        self._listeners = sockets or []
+
+        def protocol() -> Protocol:
+            one = Protocol(config=self.config, server_state=self.server_state, app_state={}, _loop=loop)
+            if self.draining:
+                one.drain()
+            return one
+
+        self.servers = [await loop.create_server(protocol, sock=sock, backlog=2048) for sock in self._listeners]
+        self.started = True
+        self.ready.set()
+
+    async def main_loop(self) -> None:
+        with Watchdog():
+            await super().main_loop()
+
+    def begin_drain(self) -> None:
+        """From now on: not ready, and each answer closes its connection."""
+        self.draining = True
+        self.app.drain()
+        for connection in self._connections():
+            connection.drain()
+
+    async def quiet(self, seconds: float) -> None:
+        """Returns once there has been no connection at all for so long."""
+        since = time.monotonic()
+        while time.monotonic() - since < seconds:
+            await asyncio.sleep(_STEP)
+            if self.server_state.connections:
+                since = time.monotonic()
+
+    async def drain(self, seconds: float, *, alone: bool) -> None:
+        """The whole drain, up to setting `should_exit`. `alone`: no other process has the listening socket."""
+        self.begin_drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.quiet(seconds / 4)
+        if alone and any([take_no_more(sock) for sock in self._listeners]):
+            await asyncio.sleep(SETTLE_SECONDS)
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.begin_drain()
+        for server in self.servers:
+            server.close()
+        for sock in sockets or []:
+            sock.close()
+        began = time.monotonic()
+        state = self.server_state
+        while (state.connections or state.tasks) and not self.force_exit:
+            passed = time.monotonic() - began
+            if passed > GRACE_SECONDS:
+                log.error("%d requests did not end within %.0f seconds and are given up", len(state.tasks), passed)
+                break
+            for connection in self._connections():
+                connection.end(passed > _FRESH_SECONDS)
+            await asyncio.sleep(_STEP)
+        for task in list(state.tasks):
+            task.cancel()
+        for connection in self._connections():
+            connection.transport.abort()
+        if not self.force_exit:
+            try:
+                await asyncio.wait_for(self.app.gateway.aclose(), GRACE_SECONDS)
+            except TimeoutError:
+                log.error("writes under way did not end within %.0f seconds and are given up", GRACE_SECONDS)
+
+    def _connections(self) -> list[Protocol]:
+        return [one for one in self.server_state.connections if isinstance(one, Protocol)]
