@@ -10,6 +10,7 @@ from gateway.connections import Connection
 from gateway.drift import Drift
 from gateway.layers.trip import Before
 from gateway.opportunities import Ask, Opportunities
+from gateway.state.local import LocalBoard
 from gateway.strict_json import Json, dumps
 from gateway.testing.exchanges import Exchange, Step
 
@@ -38,6 +39,7 @@ class Replay:
         self.secret = key
         self.cursor_key = b"cursors of the contract kit"
         self.drift = Drift(NAME)
+        self.board = LocalBoard()
         self.calls: list[Call] = []
         self._answer = answer
 
