@@ -208,10 +208,11 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
             return
         request_id = uuid.uuid4().hex
+        again = f"retry-after: {problem.retry_after}\r\n" if problem.retry_after is not None else ""
         body = dumps(problem.body(request_id))
         head = (
             f"HTTP/1.1 {problem.status} {problem.title}\r\ncontent-type: {PROBLEM}\r\ncontent-length: {len(body)}\r\n"
-            f"x-request-id: {request_id}\r\ncache-control: private, no-store\r\nconnection: close\r\n\r\n"
+            f"x-request-id: {request_id}\r\ncache-control: private, no-store\r\n{again}connection: close\r\n\r\n"
         )
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(head.encode("latin-1") + body)

@@ -2,7 +2,8 @@
 
 A worker is a process of its own, begun anew and not forked, since the parent has threads (its sandboxes). Whatever it dies
 of is seen at once, as the end of its channel. What it serves comes from the parent, so that one started later serves what
-is in force, whatever the file says by then.
+is in force, whatever the file says by then. One more process than serve stands by, everything imported and waiting to be
+told what to serve, so that a dead worker is replaced in an instant and not after the second that imports may take.
 """
 
 import asyncio
@@ -97,6 +98,8 @@ class Workers(Control):
         super().__init__(setup)
         self._count = count
         self._workers: set[Worker] = set()
+        self._spare: Worker | None = None
+        self._up = False
         self._number = 1
         self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -111,7 +114,9 @@ class Workers(Control):
             if not worker.ready.is_set():
                 for one in first:
                     one.kill()
+                    await one.over.wait()
                 raise NotStarted(f"a worker cannot start: {worker.how}")
+        self._up = True
         for worker in first:
             self.also(self._keep(worker))
 
@@ -119,6 +124,16 @@ class Workers(Control):
         await self._lost
 
     async def _begin(self) -> Worker:
+        """A worker that has been told to serve what is in force: the one that stands by, or a new one."""
+        worker, self._spare = self._spare, None
+        if worker is None or worker.over.is_set():
+            worker = await self._spawn()
+        worker.uses = worker.retired = self._number
+        worker.channel.send(Use(self._number, self.in_force.config, self.in_force.base_urls))
+        self._workers.add(worker)
+        return worker
+
+    async def _spawn(self) -> Worker:
         ours, theirs = socket.socketpair()
         with theirs:
             given = (theirs.fileno(), self.listener.fileno())
@@ -129,9 +144,6 @@ class Workers(Control):
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             )  # fmt: skip
         worker = Worker(process, await Channel.on(ours))
-        worker.uses = worker.retired = self._number
-        worker.channel.send(Use(self._number, self.in_force.config, self.in_force.base_urls))
-        self._workers.add(worker)
         self.also(worker.listen())
         return worker
 
@@ -158,9 +170,15 @@ class Workers(Control):
                 log.error("no worker could be started: %s", error.strerror)
 
     async def _watch(self) -> None:
-        """Kills a worker that has been silent for long. Seconds are counted here, so that a pause of all counts as one."""
-        while True:
+        """Kills a worker that has been silent for long, and has another one stand by.
+
+        Seconds are counted here: a pause of the whole machine counts as one.
+        """
+        while not self.stopping:
             await asyncio.sleep(1)
+            if self._up and (self._spare is None or self._spare.over.is_set()) and not self.stopping:
+                with contextlib.suppress(OSError):  # too many processes, say: then a worker is begun when it is needed
+                    self._spare = await self._spawn()
             for worker in self._workers:
                 worker.silent += 1
                 if worker.silent > SILENT_SECONDS:
@@ -188,6 +206,8 @@ class Workers(Control):
         await asyncio.gather(*(worker.until(retired=number) for worker in told))
 
     async def stop(self) -> None:
+        if self._spare is not None:
+            self._spare.kill()
         for worker in self._workers:
             worker.channel.send(Drain(self.window / 4))
         with contextlib.suppress(TimeoutError):
@@ -209,5 +229,5 @@ class Workers(Control):
             await worker.over.wait()
 
     def force(self) -> None:
-        for worker in self._workers:
+        for worker in (*self._workers, *([self._spare] if self._spare is not None else [])):
             worker.kill()
