@@ -148,7 +148,7 @@ class Load:
                 await asyncio.sleep(0.01)
                 continue
             try:
-                while not self._stop.is_set() and await self._ask(reader, writer):
+                while not self._stop.is_set() and await self._ask(reader, writer):  # noqa: ASYNC110  # callers think
                     await asyncio.sleep(0.05)  # callers think between two requests
             except (OSError, asyncio.IncompleteReadError) as error:
                 self.cut.append(repr(error))
