@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -31,12 +32,16 @@ class Server:
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=log, env=environ,
                                             preexec_fn=before)  # fmt: skip
+
+    @cached_property
+    def url(self) -> str:
+        """Where it serves, as soon as it does; empty when it did not start, and then it has ended."""
         assert self.process.stdout is not None
-        self.url = self.process.stdout.readline().decode().strip()
-        """Empty when it did not start; then it has ended."""
-        if not self.url:
+        url = self.process.stdout.readline().decode().strip()
+        if not url:
             self.wait()
             self.process.stdout.close()
+        return url
 
     @property
     def port(self) -> int:
@@ -75,7 +80,6 @@ class Server:
                               env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
 
     def __enter__(self) -> Self:
-        assert self.url, self.log
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -31,6 +31,12 @@ def with_caller(*keys: str) -> str:
     return f"{SANDBOXES}callers: [{{name: billing, key_sha256: [{', '.join(hash_key(key) for key in keys)}]}}]\n"
 
 
+def on(provider: StandIn) -> str:
+    """One connection, on a provider of our own."""
+    return (f"connections: {{raze: {{provider: getraze, base_url: '{provider.url}', api_key: x, "
+            "settings: {dialect: documented}}}\n")  # fmt: skip
+
+
 def bearer(key: str) -> dict[str, str]:
     """The header of a caller with this key."""
     return {"Authorization": f"Bearer {key}"}
@@ -138,24 +144,29 @@ def test_workers_go_with_a_parent_that_was_killed_and_leave_the_port(pair: Serve
 
 
 def test_a_rolling_restart_under_load_cuts_nobody(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text(SANDBOXES)
-
-    def start(name: str, workers: int, port: int = 0) -> Server:
-        return Server(tmp_path, "--workers", str(workers), "--drain-seconds", "0.5", "--pid-file", f"{name}.pid",
-                      port=port, name=name)  # fmt: skip
+    def answer(seen: Seen) -> Says:
+        time.sleep(0.05)  # so that there is always something under way
+        return Says(200, {"data": {"id": "opp_abc123def456"}})
 
     with contextlib.ExitStack() as stack:
-        replicas = [stack.enter_context(start(name, workers)) for name, workers in (("one", 1), ("two", 2))]
-        with Load([replica.port for replica in replicas], CLIENTS, UNLIMITED) as load:
+        provider = stack.enter_context(StandIn(answer))
+        (tmp_path / "config.yaml").write_text(on(provider))
+
+        def start(turn: int, port: int = 0) -> Server:
+            name = ("one", "two")[turn]
+            arguments = ("--workers", str(turn + 1), "--drain-seconds", "0.5", "--pid-file", f"{name}.pid")
+            return stack.enter_context(Server(tmp_path, *arguments, port=port, name=name))
+
+        replicas = [start(0), start(1)]
+        with Load([replica.port for replica in replicas], CLIENTS, RECORD) as load:
             for turn in range(RESTARTS):
                 before = load.answers
-                until(lambda before=before: load.answers > before + 100)  # type: ignore[misc]
+                until(lambda before=before: load.answers > before + 5 * CLIENTS)  # type: ignore[misc]
                 old = replicas[turn % 2]
                 assert old.stop() == 0, old.log
                 assert "Traceback" not in old.log
-                replicas[turn % 2] = stack.enter_context(
-                    start(("one", "two")[turn % 2], turn % 2 + 1, old.port)
-                )  # fmt: skip
+                replicas[turn % 2] = start(turn % 2, old.port)
+                assert replicas[turn % 2].url == old.url, old.log
         assert load.cut == []
         assert load.statuses.keys() == {200}
 
@@ -169,9 +180,7 @@ def test_draining_tells_callers_to_go_elsewhere_and_ends_what_is_under_way(tmp_p
         return Says(404, {"error": "none"})
 
     with StandIn(slow) as provider:
-        (tmp_path / "config.yaml").write_text(
-            "connections: {raze: {provider: getraze, base_url: '" + provider.url + "', api_key: x}}\nstate: off\n"
-        )
+        (tmp_path / "config.yaml").write_text(on(provider))
         with contextlib.ExitStack() as stack:
             server = stack.enter_context(Server(tmp_path, "--drain-seconds", "1"))
             one = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
