@@ -225,6 +225,21 @@ def test_a_worker_that_cannot_start_stops_the_start_with_the_reason(tmp_path: Pa
     assert "a worker cannot start: RuntimeError: not in the mood" in server.log
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_state_store_that_may_lose_claims_stops_the_start(tmp_path: Path, workers: str) -> None:
+    (tmp_path / "careless.py").write_text(
+        "from adapters.getraze import GetRaze\nfrom gateway.state.sqlite import SqliteStore\n"
+        "from gateway.state.store import UnsafeStore\n"
+        "async def open_(self):\n    raise UnsafeStore('it loses claims: set appendonly yes')\n"
+        "SqliteStore.open = open_\n"
+    )
+    (tmp_path / "config.yaml").write_text("connections: {raze: {provider: 'careless:GetRaze', base_url: sandbox}}\n")
+    server = Server(tmp_path, "--workers", workers)
+    assert (server.url, server.process.returncode) == ("", 1)
+    assert "state store: it loses claims: set appendonly yes\n" in server.log
+    assert "Traceback" not in server.log and "worker" not in server.log
+
+
 def test_an_exhausted_table_of_files_is_survived(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(SANDBOXES)
 

@@ -79,6 +79,16 @@ class Worker:
                 lambda: self.over.is_set() or (self.uses >= uses and self.retired >= retired)
             )  # fmt: skip
 
+    async def either(self, event: asyncio.Event) -> bool:
+        """Whether this event came before its end."""
+        waits = [asyncio.create_task(one.wait()) for one in (event, self.over)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waits:
+                task.cancel()
+        return event.is_set()
+
     def kill(self) -> None:
         """End it now, also when it is stopped or hangs."""
         with contextlib.suppress(ProcessLookupError):
@@ -107,11 +117,7 @@ class Workers(Control):
         first = [await self._begin() for _ in range(self._count)]
         self.also(self._watch())
         for worker in first:
-            ready, over = asyncio.create_task(worker.ready.wait()), asyncio.create_task(worker.over.wait())
-            await asyncio.wait({ready, over}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (ready, over):
-                task.cancel()
-            if not worker.ready.is_set():
+            if not await worker.either(worker.ready):
                 for one in first:
                     one.kill()
                     await one.over.wait()
@@ -168,6 +174,12 @@ class Workers(Control):
                 worker = await self._begin()
             except OSError as error:
                 log.error("no worker could be started: %s", error.strerror)
+            else:
+                self.also(self._tell_of(worker))
+
+    async def _tell_of(self, worker: Worker) -> None:
+        if await worker.either(worker.ready):
+            log.warning("worker %d serves", worker.process.pid)
 
     async def _watch(self) -> None:
         """Kills a worker that has been silent for long, and has another one stand by.
@@ -213,8 +225,7 @@ class Workers(Control):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.window):
                 for worker in list(self._workers):
-                    quiet, over = asyncio.create_task(worker.quiet.wait()), asyncio.create_task(worker.over.wait())
-                    await asyncio.wait({quiet, over}, return_when=asyncio.FIRST_COMPLETED)
+                    await worker.either(worker.quiet)
         if take_no_more(self.listener):
             await asyncio.sleep(SETTLE_SECONDS)
         for worker in self._workers:
