@@ -556,6 +556,43 @@ async def _no_look(self: settling.Settler, claim: claims.Claim) -> None:
     """Nobody looks."""
 
 
+def while_in_flight(gateway: str, raze: Raze) -> int:
+    """How many records come of a key that is repeated while its first request is at the provider."""
+    raze.delay = 0.3
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(2):
+            pool.submit(create, gateway, "k")
+            time.sleep(0.15)
+    return len(raze.records)
+
+
+def test_a_repeat_while_in_flight_makes_no_second_record(gateway: str, raze: Raze) -> None:
+    assert while_in_flight(gateway, raze) == 1
+
+
+def test_a_claim_that_expires_while_in_flight_doubles(
+    gateway: str, raze: Raze, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "is_over", lambda claim, now: True)
+    assert while_in_flight(gateway, raze) == 2
+
+
+def test_a_create_sent_before_its_claim_is_durable_doubles(
+    gateway: str, raze: Raze, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = claims.take
+
+    async def unclaimed(self: idempotency.Guard, call: Any) -> None:
+        """It goes out while the store still says that nothing did."""
+
+    def short(held: Any, asked: claims.Claim, now: float, *, lease: float, may_repeat: bool = False) -> Any:
+        return usual(held, asked, now, lease=0.05, may_repeat=may_repeat)
+
+    monkeypatch.setattr(idempotency.Guard, "before", unclaimed)
+    monkeypatch.setattr(claims, "take", short)
+    assert while_in_flight(gateway, raze) == 2
+
+
 def test_an_absence_believed_before_the_lag_doubles(gateway: str, raze: Raze, monkeypatch: pytest.MonkeyPatch) -> None:
     usual = claims.missed
 

@@ -251,6 +251,8 @@ def problem_reply(problem: Problem, id_: str) -> Reply:
         headers["retry-after"] = str(problem.retry_after)
     if problem.allow:
         headers["allow"] = ", ".join(problem.allow)
+    if problem.code == "request-timeout":
+        headers["connection"] = "close"  # the rest of the request is not waited for
     if problem.status == 401:
         headers["www-authenticate"] = "Bearer"
     if problem.connection is not None:

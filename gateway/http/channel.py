@@ -93,12 +93,16 @@ class Channel:
             self._writer.write(_LENGTH.pack(len(content)) + content)
 
     async def receive(self) -> Any:
-        """The next message; None when the other end is gone."""
+        """The next message; None when the other end is gone, `Failed` when it cannot be understood at this end."""
         try:
             [length] = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
-            return pickle.loads(await self._reader.readexactly(length))
+            content = await self._reader.readexactly(length)
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
+        try:
+            return pickle.loads(content)
+        except Exception as error:  # an adapter that can be imported there and not here, say
+            return Failed(f"{type(error).__name__}: {error}")
 
     def close(self) -> None:
         """Let go of it."""

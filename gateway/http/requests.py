@@ -13,7 +13,7 @@ from gateway.errors import FieldError, Problem
 from gateway.strict_json import Json, NotJson, loads
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=-]{1,128}\Z", re.ASCII)
-BODY_SECONDS = 10.0
+BODY_SECONDS = 9.0
 """How long a body may take to arrive."""
 
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?\Z", re.ASCII)

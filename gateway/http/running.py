@@ -80,7 +80,7 @@ class Running(uvicorn.Server):
     async def quiet(self, seconds: float) -> None:
         """Returns once there has been no connection at all for so long."""
         since = time.monotonic()
-        while time.monotonic() - since < seconds:
+        while time.monotonic() - since < seconds and not self.force_exit:
             await asyncio.sleep(_STEP)
             if self.server_state.connections:
                 since = time.monotonic()

@@ -9,9 +9,13 @@ overlooked.
 """
 
 import asyncio
+import contextlib
+import fcntl
 import logging
 import math
 import resource
+import sys
+import termios
 import uuid
 from typing import Any
 
@@ -34,8 +38,6 @@ WRITE_SECONDS = 9.0
 WRITE_BYTES = 65536
 """A client takes so many bytes of its answer in that time, or is cut off."""
 KEEP_ALIVE_SECONDS = 75
-CLOSE_SECONDS = 2.0
-"""How long a closing connection may take to send its last bytes before it is cut off."""
 
 
 def most_connections() -> int:
@@ -62,7 +64,6 @@ class Protocol(HttpToolsProtocol):
     _stalled = math.inf
     """Until when some more of an answer has to be taken by the client, while it does not keep up."""
     _unsent = 0
-    _closing = math.inf
 
     # --- time
 
@@ -82,21 +83,21 @@ class Protocol(HttpToolsProtocol):
     def _look(self) -> None:
         """Close or cut off what has taken too long, or look again when it might have."""
         now = self.loop.time()
-        if self.transport.is_closing():
-            if now >= self._closing:
-                self.transport.abort()
-                return
-            self._closing = min(self._closing, now + CLOSE_SECONDS)
-        elif now >= self._stalled and not self._went_on(now):
+        if now >= self._stalled and not self._went_on(now):
             self.transport.abort()
             return
+        if self.transport.is_closing():
+            if self._stalled == math.inf:
+                self._stall(now)  # it is open for the last bytes only
         elif now >= self._until and not self._answering():
-            self._closing = now + CLOSE_SECONDS
             if self._heading:
                 self._refuse(Problem("request-timeout", f"The headers took longer than {HEADER_SECONDS:.0f} seconds."))
             else:
                 self.transport.close()
-        until = min(self._closing, self._stalled, math.inf if self._answering() else self._until)
+            self._stall(now)
+        until = self._stalled if self._answering() else min(self._stalled, self._until)
+        if self.transport.is_closing():
+            until = self._stalled
         self._timer = self.loop.call_later(max(0.01, min(until - now, HEADER_SECONDS)), self._look)
 
     def _answering(self) -> bool:
@@ -104,15 +105,23 @@ class Protocol(HttpToolsProtocol):
 
     def _went_on(self, now: float) -> bool:
         """Whether the client took enough of its answer since the last look; if so, it has as long again."""
-        unsent = self.transport.get_write_buffer_size()
-        if self._unsent - unsent < WRITE_BYTES:
+        if self._unsent - self._not_taken() < WRITE_BYTES:
             return False
-        self._stalled, self._unsent = now + WRITE_SECONDS, unsent
+        self._stall(now)
         return True
 
+    def _stall(self, now: float) -> None:
+        self._stalled, self._unsent = now + WRITE_SECONDS, self._not_taken()
+
+    def _not_taken(self) -> int:
+        """Bytes that the client has not taken: ours, and the kernel's, which takes more of ours in great lumps only."""
+        kernels = b"\0\0\0\0"
+        with contextlib.suppress(OSError, AttributeError):
+            kernels = fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, kernels)
+        return self.transport.get_write_buffer_size() + int.from_bytes(kernels, sys.byteorder)
+
     def pause_writing(self) -> None:
-        self._stalled = self.loop.time() + WRITE_SECONDS
-        self._unsent = self.transport.get_write_buffer_size()
+        self._stall(self.loop.time())
         super().pause_writing()
 
     def resume_writing(self) -> None:
@@ -208,10 +217,11 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
             return
         request_id = uuid.uuid4().hex
+        again = f"retry-after: {problem.retry_after}\r\n" if problem.retry_after is not None else ""
         body = dumps(problem.body(request_id))
         head = (
             f"HTTP/1.1 {problem.status} {problem.title}\r\ncontent-type: {PROBLEM}\r\ncontent-length: {len(body)}\r\n"
-            f"x-request-id: {request_id}\r\ncache-control: private, no-store\r\nconnection: close\r\n\r\n"
+            f"x-request-id: {request_id}\r\ncache-control: private, no-store\r\n{again}connection: close\r\n\r\n"
         )
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(head.encode("latin-1") + body)

@@ -49,7 +49,6 @@ class _Worker:
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
         self._server: Running
-        self._told_to_stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def work(self, sock: socket.socket) -> int:
@@ -57,28 +56,28 @@ class _Worker:
         self._channel = channel = await Channel.on(sock)
         first = await channel.receive()
         if not isinstance(first, Use):
-            return 1
+            return self._failed(first.reason) if isinstance(first, Failed) else 1
         configure_logging()
         try:
             self._server = Running(App(Gateway(first.config, first.base_urls), routes()))
         except Exception as error:
-            channel.send(Failed(f"{type(error).__name__}: {error}"))
-            return 1
+            return self._failed(f"{type(error).__name__}: {error}")
         serving = asyncio.create_task(self._server.serve(sockets=[self._listener]))
         began = asyncio.create_task(self._server.ready.wait())
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._terminated)
         await asyncio.wait({serving, began}, return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
-            error_ = serving.exception()
-            channel.send(Failed(str(error_) if error_ is not None else "stopped before it served"))
-            await asyncio.sleep(0)
-            return 1
+            return self._failed(str(serving.exception() or "stopped before it served"))
         channel.send(Ready())
         for work in (self._listen(), self._beat()):
             self._also(asyncio.create_task(work))
         await serving
         channel.close()
         return 0
+
+    def _failed(self, reason: str) -> int:
+        self._channel.send(Failed(reason))
+        return 1
 
     def _also(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
@@ -97,7 +96,9 @@ class _Worker:
             elif isinstance(message, Drain):
                 self._server.begin_drain()
                 self._also(asyncio.create_task(self._tell_quiet(message.quiet)))
-            elif message is None or isinstance(message, Stop):
+            elif message is None or isinstance(message, (Stop, Failed)):
+                if isinstance(message, Failed):
+                    self._failed(message.reason)
                 self._server.should_exit = True
                 return
 

@@ -2,7 +2,8 @@
 
 A worker is a process of its own, begun anew and not forked, since the parent has threads (its sandboxes). Whatever it dies
 of is seen at once, as the end of its channel. What it serves comes from the parent, so that one started later serves what
-is in force, whatever the file says by then.
+is in force, whatever the file says by then. One more process than serve stands by, everything imported and waiting to be
+told what to serve, so that a dead worker is replaced in an instant and not after the second that imports may take.
 """
 
 import asyncio
@@ -78,6 +79,16 @@ class Worker:
                 lambda: self.over.is_set() or (self.uses >= uses and self.retired >= retired)
             )  # fmt: skip
 
+    async def either(self, event: asyncio.Event) -> bool:
+        """Whether this event came before its end."""
+        waits = [asyncio.create_task(one.wait()) for one in (event, self.over)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waits:
+                task.cancel()
+        return event.is_set()
+
     def kill(self) -> None:
         """End it now, also when it is stopped or hangs."""
         with contextlib.suppress(ProcessLookupError):
@@ -97,6 +108,8 @@ class Workers(Control):
         super().__init__(setup)
         self._count = count
         self._workers: set[Worker] = set()
+        self._spare: Worker | None = None
+        self._up = False
         self._number = 1
         self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -104,14 +117,12 @@ class Workers(Control):
         first = [await self._begin() for _ in range(self._count)]
         self.also(self._watch())
         for worker in first:
-            ready, over = asyncio.create_task(worker.ready.wait()), asyncio.create_task(worker.over.wait())
-            await asyncio.wait({ready, over}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (ready, over):
-                task.cancel()
-            if not worker.ready.is_set():
+            if not await worker.either(worker.ready):
                 for one in first:
                     one.kill()
+                    await one.over.wait()
                 raise NotStarted(f"a worker cannot start: {worker.how}")
+        self._up = True
         for worker in first:
             self.also(self._keep(worker))
 
@@ -119,6 +130,16 @@ class Workers(Control):
         await self._lost
 
     async def _begin(self) -> Worker:
+        """A worker that has been told to serve what is in force: the one that stands by, or a new one."""
+        worker, self._spare = self._spare, None
+        if worker is None or worker.over.is_set():
+            worker = await self._spawn()
+        worker.uses = worker.retired = self._number
+        worker.channel.send(Use(self._number, self.in_force.config, self.in_force.base_urls))
+        self._workers.add(worker)
+        return worker
+
+    async def _spawn(self) -> Worker:
         ours, theirs = socket.socketpair()
         with theirs:
             given = (theirs.fileno(), self.listener.fileno())
@@ -129,9 +150,6 @@ class Workers(Control):
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             )  # fmt: skip
         worker = Worker(process, await Channel.on(ours))
-        worker.uses = worker.retired = self._number
-        worker.channel.send(Use(self._number, self.in_force.config, self.in_force.base_urls))
-        self._workers.add(worker)
         self.also(worker.listen())
         return worker
 
@@ -156,11 +174,23 @@ class Workers(Control):
                 worker = await self._begin()
             except OSError as error:
                 log.error("no worker could be started: %s", error.strerror)
+            else:
+                self.also(self._tell_of(worker))
+
+    async def _tell_of(self, worker: Worker) -> None:
+        if await worker.either(worker.ready):
+            log.warning("worker %d serves", worker.process.pid)
 
     async def _watch(self) -> None:
-        """Kills a worker that has been silent for long. Seconds are counted here, so that a pause of all counts as one."""
-        while True:
+        """Kills a worker that has been silent for long, and has another one stand by.
+
+        Seconds are counted here: a pause of the whole machine counts as one.
+        """
+        while not self.stopping:
             await asyncio.sleep(1)
+            if self._up and (self._spare is None or self._spare.over.is_set()) and not self.stopping:
+                with contextlib.suppress(OSError):  # too many processes, say: then a worker is begun when it is needed
+                    self._spare = await self._spawn()
             for worker in self._workers:
                 worker.silent += 1
                 if worker.silent > SILENT_SECONDS:
@@ -188,13 +218,14 @@ class Workers(Control):
         await asyncio.gather(*(worker.until(retired=number) for worker in told))
 
     async def stop(self) -> None:
+        if self._spare is not None:
+            self._spare.kill()
         for worker in self._workers:
             worker.channel.send(Drain(self.window / 4))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.window):
                 for worker in list(self._workers):
-                    quiet, over = asyncio.create_task(worker.quiet.wait()), asyncio.create_task(worker.over.wait())
-                    await asyncio.wait({quiet, over}, return_when=asyncio.FIRST_COMPLETED)
+                    await worker.either(worker.quiet)
         if take_no_more(self.listener):
             await asyncio.sleep(SETTLE_SECONDS)
         for worker in self._workers:
@@ -209,5 +240,5 @@ class Workers(Control):
             await worker.over.wait()
 
     def force(self) -> None:
-        for worker in self._workers:
+        for worker in (*self._workers, *([self._spare] if self._spare is not None else [])):
             worker.kill()

@@ -3,6 +3,7 @@
     python -m tests.soak --rows A1,A2 --seed 7            the slices
     python -m tests.soak --full                           the whole, every row
     python -m tests.soak --rows A1 --size 500 --dry       another size, nothing written
+    python -m tests.soak --rows A1@machines               on two addresses, over one Valkey, behind a balancer
 
 Exit status 1 when a row did not reach its figure. Every seed is printed before its row begins.
 """
@@ -11,6 +12,7 @@ import argparse
 import secrets
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from tests.rig.processes import ROOT
@@ -22,7 +24,8 @@ from tests.soak.site import real
 def main() -> int:
     """The exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--rows", default=",".join(SCENARIOS), help=f"of {', '.join(SCENARIOS)}; all by default")
+    every = [*SCENARIOS, *(f"{name}@machines" for name in ("A1", "A5", "A9"))]
+    parser.add_argument("--rows", default=",".join(every), help=f"of {', '.join(every)}; all by default")
     parser.add_argument("--seconds", type=float, default=0, help="begin no row after so many seconds; 0: run them all")
     parser.add_argument("--seed", type=int, default=None, help="of the first row; the next has the next")
     parser.add_argument("--full", action="store_true", help="the whole instead of the slice")
@@ -39,16 +42,16 @@ def main() -> int:
     parser.add_argument("--dry", action="store_true", help="write no report")
     given = parser.parse_args()
     names = given.rows.split(",")
-    unknown = [name for name in names if name not in SCENARIOS]
+    unknown = [name for name in names if name not in every]
     if unknown:
-        parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
+        parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(every)}")
     seed = secrets.randbelow(10**6) if given.seed is None else given.seed
     began, rows = time.monotonic(), list[Row]()
     for number, name in enumerate(names):
         if given.seconds and time.monotonic() - began > given.seconds:
             print(f"{name}: no time left", file=sys.stderr)  # noqa: T201
             continue
-        scenario = SCENARIOS[name]
+        scenario, machines = SCENARIOS[name.partition("@")[0]], "@" in name
         size = given.size or (scenario.whole if given.full else scenario.slice)
         print(f"{name}: size {size}, seed {seed + number}", flush=True)  # noqa: T201
         folder = given.folder and given.folder / name
@@ -57,9 +60,10 @@ def main() -> int:
         with real(
             replicas=given.replicas, workers=given.workers, provider=given.provider, state=given.state,
             lookup_lag=given.lookup_lag, index_lag=given.index_lag, lease=given.lease, rate=given.rate,
-            more=scenario.more, folder=folder,
+            more=scenario.more, folder=folder, machines=machines,
         ) as site:  # fmt: skip
             row = scenario.row(site, size, seed + number)
+            row = replace(row, name=name.replace("@machines", ", two machines over Valkey"))
         rows.append(row)
         verdict = "passed" if row.passed else f"FAILED: {'; '.join(row.faults)}"
         print(f"{name}: {verdict} {dict(row.figures)}", flush=True)  # noqa: T201

@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.rig.config import config_text
 from tests.rig.processes import Part, Replica, Rig
+from tests.state_server import SAFE, StateServer
 
 
 @dataclass
@@ -46,22 +47,44 @@ def real(
     rate: float = 100.0,
     more: Mapping[str, Any] | None = None,
     folder: Path | None = None,
+    machines: bool = False,
 ) -> Iterator[Site]:
-    """Real gateways over one store, a SQLite file in the run's folder unless told otherwise; `more` is configuration."""
+    """Real gateways over one store, a SQLite file in the run's folder unless told otherwise; `more` is configuration.
+
+    `machines`: they listen on two addresses, as on two machines, share one Valkey, and are reached by a TCP balancer only.
+    """
     with contextlib.ExitStack() as stack:
         place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
         rig = stack.enter_context(Rig(place))
         stand_in = rig.stand_in(provider, lag=index_lag)
         proxy = rig.proxy(stand_in.port)
         store = state or f"sqlite:///{place / 'state.db'}"
+        if machines and state is None:
+            store = rig.state_server(lambda: valkey(place))
         urls = {"served" if provider == "getraze-served" else provider: proxy.url}
         # A claim's lease is the connection's time-out and this together.
         keyed = {"lookup_lag": f"{lookup_lag:g}s", "lease": f"{lease / 2:g}s"}
         usual = {"circuit": "off", "cache": {"ttl": "0s"}, "idempotency": keyed}
         text = config_text(**urls, state=store, timeout=f"{lease / 2:g}s", more={**usual, **(more or {})})
-        started = [rig.gateway(text, workers) for _ in range(replicas)]
+        hosts = [f"127.0.0.{1 + number % 2}" if machines else "127.0.0.1" for number in range(replicas)]
+        started = [rig.gateway(text, workers, host) for host in hosts]
         targets = [replica.url for replica in started]
+        if machines:
+            targets = [rig.balancer(*(url.removeprefix("http://") for url in targets), host="127.0.0.3").url]
         yield Site(place, stand_in, proxy, targets, started, workers, lookup_lag, lease, rate)
+
+
+@contextlib.contextmanager
+def valkey(folder: Path) -> Iterator[str]:
+    """A Valkey of the run's own, set up as one must be that keeps claims."""
+    place = folder / "valkey"
+    place.mkdir()
+    server = StateServer(place, **SAFE)
+    server.start()
+    try:
+        yield server.url
+    finally:
+        server.stop()
 
 
 @contextlib.contextmanager

@@ -1,0 +1,41 @@
+"""Section A of the acceptance matrix on the real thing: replicas of several workers, a fault proxy, a ledger outside.
+
+Each row runs in the size that fits here; `python -m tests.soak --full` runs it whole. What each row must reach is judged
+by `tests.soak.scenarios.judged`, the same for both. That a fault turns a row red is tested in `test_rig` (an ideal gateway
+that breaks one promise at a time) and in `test_idempotency` (this gateway with one transition of its claims broken).
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.soak.scenarios import SCENARIOS
+from tests.soak.site import real
+
+SIZES = {"A2": 100, "A3": 60, "A5": 20, "A8": 60, "A9": 2}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_row_holds(tmp_path: Path, name: str) -> None:
+    scenario = SCENARIOS[name]
+    with real(folder=tmp_path, workers=1, more=scenario.more) as site:
+        row = scenario.row(site, SIZES[name], seed=11)
+    assert row.passed, (row.faults, row.figures)
+    assert row.figures["keys"] >= SIZES[name]
+
+
+def test_a1_workers_are_killed_in_the_middle_of_three_thousand_creates(tmp_path: Path) -> None:
+    scenario = SCENARIOS["A1"]
+    with real(folder=tmp_path, rate=300, more=scenario.more) as site:
+        row = scenario.row(site, 3000, seed=12)
+    assert row.passed, (row.faults, row.figures)
+    assert (row.figures["keys"], row.figures["applied"]) == (3000, 3000)
+    assert row.figures["kills"] >= 3
+
+
+@pytest.mark.parametrize(("name", "size"), [("A1", 300), ("A5", 8), ("A9", 1)])
+def test_a_row_holds_on_two_machines_over_one_valkey(tmp_path: Path, name: str, size: int) -> None:
+    scenario = SCENARIOS[name]
+    with real(folder=tmp_path, workers=1, machines=True, more=scenario.more) as site:
+        row = scenario.row(site, size, seed=13)
+    assert row.passed, (row.faults, row.figures)
