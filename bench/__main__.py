@@ -21,7 +21,7 @@ from bench.report import Report, render, write
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 
-PACKAGES = ("uvicorn", "uvloop", "httptools", "aiohttp", "httpx", "sniffio", "pydantic", "starlette", "fastapi")
+PACKAGES = ("uvicorn", "uvloop", "httptools", "httpx", "sniffio", "pydantic", "starlette", "fastapi")
 
 CONFIG = """\
 default_connection: raze

@@ -1,8 +1,7 @@
-"""A Call over HTTP: the innermost `send`, and the only module that knows the HTTP client.
+"""A Call over HTTP: the innermost `send`. A Call becomes a request with the credential; what came back, a Reply.
 
-    Wire               a Call becomes a request with the credential; what came back, a Reply or a CallFailed
-    AiohttpTransport   httpx's transport interface over aiohttp: sent at most once, in bounded time and memory
-    RefusedCall        a Call that must not leave this machine: a mistake in an adapter, not in the network
+    Wire          over the engine, or over any other transport with httpx's interface: for tests, and for other engines
+    RefusedCall   a Call that must not leave this machine: a mistake in an adapter, not in the network
 
 Nothing here logs. No exception and no repr holds the credential, a URL, a header or a body.
 """
@@ -10,29 +9,21 @@ Nothing here logs. No exception and no repr holds the credential, a URL, a heade
 import asyncio
 import re
 import time
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-import aiohttp
-import httpx
 from pydantic import SecretStr
-from yarl import URL
 
 from gateway import __version__, strict_json
 from gateway.adapter import Adapter, Call, Reply
-from gateway.decoding import Body
-from gateway.errors import BadAnswer, CallFailed, MaybeSent, NeverSent
-from gateway.pool import FAILURES, Flight, Pool, Request
+from gateway.engine import Answer, Engine
+from gateway.errors import BadAnswer, NeverSent
 from gateway.target import PATH, RefusedCall, checked_headers, content_of, target_of
 
-__all__ = ["AiohttpTransport", "RefusedCall", "Wire"]
+if TYPE_CHECKING:
+    import httpx
 
-_BUFFER = 64 * 1024
-_LINE, _FIELD, _FIELDS = 8190, 8190, 128
-"""Longest status line and header in bytes, and how many headers: an endless head ends here."""
-
-_ENGINE_HEADERS = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection"})
-"""Request headers that the engine writes itself."""
-_BODY_HEADERS = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
-"""Reply headers that are no longer true once the body is read and decoded."""
+__all__ = ["RefusedCall", "Wire"]
 
 _OWN_HEADERS = {
     "User-Agent": f"crm-gateway/{__version__}",
@@ -41,137 +32,12 @@ _OWN_HEADERS = {
 }
 
 
-class AiohttpTransport(httpx.AsyncBaseTransport):
-    """Sends a request over a bounded pool, once, and gives back the answer with its whole decoded body.
-
-    - The server gets the request's raw URL and its own headers; only Host and Content-Length are added.
-    - No redirect, cookie, proxy, `.netrc` or retry: one request here is at most one request there.
-    - `request.extensions["deadline"]`, in seconds of the loop's clock, covers everything from the wait for a
-      slot to the last byte of the body; without it there is no bound but `connect_timeout`.
-    - `limit` connections at most; `connect_timeout` seconds for name, connection and TLS; `max_reply` bytes
-      of body, raw and decoded.
-    - A connection on which anything came that was not asked for is never used again.
-    - A cancelled request leaves the pool usable; its connection is closed.
-    - `response.extensions["discard"]()` gives up the connection, for when the answer cannot be used.
-
-    Raises `NeverSent`, `MaybeSent` and `BadAnswer`. Needs a running loop only when the first request is sent.
-    """
-
-    def __init__(self, *, limit: int, connect_timeout: float, max_reply: int) -> None:
-        self._limit = limit
-        self._connect_timeout = connect_timeout
-        self._max_reply = max_reply
-        self._slots = asyncio.Semaphore(limit)
-        self._session: aiohttp.ClientSession | None = None
-        self._closed = False
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """The answer to `request`, whatever its status below 300 or from 400 to 599."""
-        deadline: float | None = request.extensions.get("deadline")
-        _check_time(deadline)
-        flight = Flight()
-        waiting = True
-        try:
-            async with asyncio.timeout_at(deadline), self._slots:
-                waiting = False
-                return await self._exchange(request, flight)
-        except TimeoutError:
-            failed: CallFailed = MaybeSent("deadline")
-            if not flight.sent:
-                failed = NeverSent("busy" if waiting else "deadline")
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            # Nobody cancelled this task: aiohttp's connector was closed while it waited there.
-            failed = MaybeSent("early_end", "closed") if flight.sent else NeverSent("refused", "closed")
-        raise failed
-
-    async def aclose(self) -> None:
-        """Close all connections. Requests under way fail; later ones are `NeverSent`."""
-        self._closed = True
-        if self._session is not None:
-            await self._session.close()
-
-    async def _exchange(self, request: httpx.Request, flight: Flight) -> httpx.Response:
-        if self._closed:
-            raise NeverSent("refused", "closed")
-        url = request.url
-        content = await request.aread()
-        answer = await self._opened().request(
-            request.method,
-            # Put together from the raw parts: nothing on the way decodes, encodes or normalises the path.
-            URL(f"{url.scheme}://{url.netloc.decode()}{url.raw_path.decode()}", encoded=True),
-            headers=[
-                (name.decode(), value.decode())
-                for name, value in request.headers.raw
-                if name.lower() not in _ENGINE_HEADERS
-            ],
-            data=content or None,
-            allow_redirects=False,
-            middlewares=(flight,),
-        )
-        handler = flight.request.handler if flight.request is not None else None
-        assert handler is not None
-        try:
-            response = await self._read(answer, flight)
-            if handler.spoiled:
-                raise BadAnswer("framing", "bytes after the answer")
-        except BaseException:
-            answer.close()
-            handler.discard()
-            raise
-        response.extensions["discard"] = handler.discard
-        return response
-
-    async def _read(self, answer: aiohttp.ClientResponse, flight: Flight) -> httpx.Response:
-        _check_status(answer.status)
-        codings = answer.headers.getall("Transfer-Encoding", ())
-        if codings and (len(codings) > 1 or codings[0].strip().lower() != "chunked"):
-            raise BadAnswer("framing", "a transfer coding other than chunked")
-        body = Body(answer.headers.getall("Content-Encoding", ()), self._max_reply)
-        if (answer.content_length or 0) > self._max_reply:
-            raise BadAnswer("too_large", f"more than {self._max_reply} bytes announced")
-        failed: CallFailed | None = None
-        try:
-            while chunk := await answer.content.readany():
-                body.feed(chunk)
-        except FAILURES as error:
-            failed = flight.failed(error)
-        except RuntimeError:  # what aiohttp's reader says of a connection that is gone
-            failed = MaybeSent("early_end", "gone")
-        if failed is not None:
-            raise failed
-        headers = [(name, value) for name, value in answer.raw_headers if name.lower() not in _BODY_HEADERS]
-        return httpx.Response(answer.status, headers=headers, content=body.finish())
-
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=Pool(self._limit),
-                request_class=Request,
-                # The deadline is ours, and absolute; aiohttp's own total would begin anew with each request.
-                timeout=aiohttp.ClientTimeout(connect=self._connect_timeout, ceil_threshold=float("inf")),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                trust_env=False,
-                raise_for_status=False,
-                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-                read_bufsize=_BUFFER,
-                max_line_size=_LINE,
-                max_field_size=_FIELD,
-                max_headers=_FIELDS,
-            )
-        return self._session
-
-
 class Wire:
     """Sends the calls of one connection to its provider: what all layers wrap.
 
-    `base_url` is where every call goes, path prefix included; `api_key` is turned into headers by the adapter
-    as the last thing before sending (None: no such headers). At most `concurrency` calls are in flight;
-    `max_reply` is in bytes, `connect_timeout` in seconds. `transport` replaces the engine: for tests, and for
-    other engines.
+    `base_url` is where every call goes, path prefix included; `api_key` is turned into headers by the adapter, once
+    (None: no such headers). At most `concurrency` calls are in flight; `max_reply` is in bytes, `connect_timeout` in
+    seconds. `transport` replaces the engine.
     """
 
     def __init__(
@@ -180,22 +46,27 @@ class Wire:
         base_url: str,
         api_key: SecretStr | None,
         *,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: "httpx.AsyncBaseTransport | None" = None,
         concurrency: int,
         max_reply: int,
         connect_timeout: float = 5.0,
     ) -> None:
         """Raises ValueError for a base URL that is not plain http or https with a host and at most a path."""
         self._adapter = adapter
-        self._base = _base(base_url)
-        self._origin = f"{self._base.scheme}://{self._base.netloc.decode()}"
-        self._prefix = self._base.raw_path.decode().rstrip("/")
         self._api_key = api_key
         self._max_reply = max_reply
+        secure, host, port, self._host, self._prefix = _base(base_url)
         self._slots = asyncio.Semaphore(concurrency)
-        self._transport = transport or AiohttpTransport(
-            limit=concurrency, connect_timeout=connect_timeout, max_reply=max_reply
-        )
+        self._head: bytes | None = None
+        self._engine: Engine | None = None
+        if transport is None:
+            self._engine = Engine(
+                host, port, secure=secure, limit=concurrency, connect_timeout=connect_timeout, max_reply=max_reply
+            )
+        else:
+            from gateway.over_httpx import OverHttpx
+
+            self._other = OverHttpx(transport, f"{'https' if secure else 'http'}://{self._host}", max_reply)
 
     def __repr__(self) -> str:
         return f"<Wire to {self._adapter.name}>"
@@ -209,18 +80,25 @@ class Wire:
         started = time.perf_counter()
         target = target_of(self._prefix, call)
         content = content_of(call)
-        _check_time(deadline)
-        await self._slot(deadline)
+        if self._engine is not None:
+            request = self._request(call.method, target, content)
+            answer = await self._engine.exchange(request, deadline)
+        else:
+            _check_time(deadline)
+            await self._slot(deadline)
+            try:
+                answer = await self._other.exchange(call.method, target, self._headers(content), content, deadline)
+            finally:
+                self._slots.release()
         try:
-            request = self._request(call.method, target, content, deadline)
-            response = await self._answer(request, deadline)
-            return await self._reply(response, deadline, started)
-        finally:
-            self._slots.release()
+            return _reply(answer, started)
+        except BadAnswer:
+            answer.discard()
+            raise
 
     async def aclose(self) -> None:
         """Close the connections; calls under way fail."""
-        await self._transport.aclose()
+        await (self._engine or self._other).aclose()
 
     async def _slot(self, deadline: float) -> None:
         if not self._slots.locked():
@@ -235,122 +113,69 @@ class Wire:
         if late:
             raise NeverSent("busy")
 
-    def _request(self, method: str, target: str, content: bytes | None, deadline: float) -> httpx.Request:
+    def _request(self, method: str, target: str, content: bytes | None) -> bytes:
+        """The bytes of a request. `target` has been looked at: nothing in it ends a line or leaves the prefix."""
+        if self._head is None:
+            lines = [f"Host: {self._host}", *(f"{name}: {value}" for name, value in self._headers(None).items())]
+            self._head = "".join(f"{line}\r\n" for line in lines).encode("ascii")
+        line = f"{method} {target} HTTP/1.1\r\n".encode("ascii")
+        if content is None:
+            # A method that usually has a body says that there is none.
+            length = b"Content-Length: 0\r\n" if method in ("POST", "PUT", "PATCH") else b""
+            return b"%b%b%b\r\n" % (line, self._head, length)
+        return b"%b%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+            line, self._head, len(content), content,
+        )  # fmt: skip
+
+    def _headers(self, content: bytes | None) -> dict[str, str]:
         headers = dict(_OWN_HEADERS)
         if content is not None:
             headers["Content-Type"] = "application/json"
         if self._api_key is not None:
             headers.update(checked_headers(self._adapter.headers(self._api_key.get_secret_value())))
-        request = httpx.Request(
-            method, self._origin + target, headers=headers, content=content, extensions={"deadline": deadline}
-        )
-        url, base = request.url, self._base
-        if (url.scheme, url.host, url.port) != (base.scheme, base.host, base.port):
-            raise RefusedCall("the call leads to another server")
-        if url.raw_path != target.encode("ascii") or url.userinfo or url.fragment:
-            raise RefusedCall("the call leads to another path")
-        return request
-
-    async def _answer(self, request: httpx.Request, deadline: float) -> httpx.Response:
-        if isinstance(self._transport, AiohttpTransport):
-            return await self._transport.handle_async_request(request)  # keeps the deadline, and knows more
-        failed: CallFailed
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await self._transport.handle_async_request(request)
-        except TimeoutError:
-            failed = MaybeSent("deadline")
-        except httpx.TransportError as error:
-            failed = _told(error)
-        raise failed
-
-    async def _reply(self, response: httpx.Response, deadline: float, started: float) -> Reply:
-        try:
-            _check_status(response.status_code)
-            content = await self._content(response, deadline)
-            body, unreadable = None, False
-            if content:
-                try:
-                    body = strict_json.loads(content)
-                except strict_json.NotJson as error:
-                    unreadable = True
-                    why = str(error)
-                if unreadable and response.status_code < 400:
-                    raise BadAnswer("not_json", why)
-        except BadAnswer:
-            if discard := response.extensions.get("discard"):
-                discard()
-            raise
-        headers = _plain_headers(response)
-        return Reply(response.status_code, headers, body, unreadable, time.perf_counter() - started)
-
-    async def _content(self, response: httpx.Response, deadline: float) -> bytes:
-        if "discard" in response.extensions:  # ours: read, decoded and measured already
-            return response.content
-        failed: CallFailed
-        try:
-            body = Body(response.headers.get_list("content-encoding"), self._max_reply)
-            stream = response.stream
-            assert isinstance(stream, httpx.AsyncByteStream)
-            async with asyncio.timeout_at(deadline):
-                async for chunk in stream:
-                    body.feed(chunk)
-            return body.finish()
-        except TimeoutError:
-            failed = MaybeSent("deadline")
-        except httpx.TransportError as error:
-            failed = _told(error)
-        finally:
-            await response.aclose()
-        raise failed
+        return headers
 
 
-def _base(base_url: str) -> httpx.URL:
-    if not re.fullmatch(r"https?://[^/?#\\@\s]+(?:/[^?#\\\s]*)?", base_url, re.IGNORECASE):
-        raise ValueError("base_url must be http:// or https://, a host and at most a path")
-    try:
-        url = httpx.URL(base_url)
-    except httpx.InvalidURL:
-        raise ValueError("base_url is not a URL") from None
-    prefix = url.raw_path.decode().rstrip("/")
-    asked = re.sub(r"^[^/]*//[^/]*", "", base_url).rstrip("/")
-    if prefix != asked or (prefix and not PATH.fullmatch(prefix)) or not url.host:
-        raise ValueError("the path of base_url must be plain: URL encoded, without dot segments")
-    return url
-
-
-def _check_time(deadline: float | None) -> None:
-    if deadline is not None and deadline <= asyncio.get_running_loop().time():
-        raise NeverSent("deadline")
-
-
-def _check_status(status: int) -> None:
+def _reply(answer: Answer, started: float) -> Reply:
+    status = answer.status
     if 300 <= status < 400:
         raise BadAnswer("redirect", str(status))
     if not 200 <= status < 600:
         raise BadAnswer("framing", f"status {status}")
+    body, unreadable = None, False
+    if answer.body:
+        try:
+            body = strict_json.loads(answer.body)
+        except strict_json.NotJson as error:
+            unreadable = True
+            why = str(error)
+        if unreadable and status < 400:
+            raise BadAnswer("not_json", why)
+    return Reply(status, answer.headers, body, unreadable, time.perf_counter() - started)
 
 
-def _plain_headers(response: httpx.Response) -> dict[str, str]:
-    """Names in lower case, repeated ones joined with a comma; Latin-1 takes any byte without failing."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in response.headers.raw:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
+def _base(base_url: str) -> tuple[bool, str, int, str, str]:
+    """(whether it is https, the host to connect to, the port, the Host header, the path prefix)."""
+    if not re.fullmatch(r"https?://[^/?#\\@\s]+(?:/[^?#\\\s]*)?", base_url, re.IGNORECASE):
+        raise ValueError("base_url must be http:// or https://, a host and at most a path")
+    try:
+        parts = urlsplit(base_url)
+        host, told = parts.hostname or "", parts.port
+        if not host.isascii():
+            host = host.encode("idna").decode("ascii")
+    except (ValueError, UnicodeError):
+        raise ValueError("base_url is not a URL") from None
+    prefix = parts.path.rstrip("/")
+    if prefix and (not PATH.fullmatch(prefix) or any(word in (".", "..") for word in prefix.split("/"))):
+        raise ValueError("the path of base_url must be plain: URL encoded, without dot segments")
+    if not re.fullmatch(r"[A-Za-z0-9._\-]+|[0-9A-Fa-f:.]+", host):
+        raise ValueError("base_url is not a URL")
+    secure = parts.scheme.lower() == "https"
+    usual = 443 if secure else 80
+    shown = f"[{host}]" if ":" in host else host
+    return secure, host, told or usual, shown if (told or usual) == usual else f"{shown}:{told}", prefix
 
 
-def _told(error: httpx.TransportError) -> CallFailed:
-    """The error of a transport that is not ours, in our words; its text is left behind."""
-    detail = type(error).__name__
-    if isinstance(error, httpx.ConnectTimeout):
-        return NeverSent("connect_timeout", detail)
-    if isinstance(error, httpx.PoolTimeout):
-        return NeverSent("busy", detail)
-    if isinstance(error, (httpx.ConnectError, httpx.ProxyError, httpx.UnsupportedProtocol)):
-        return NeverSent("refused", detail)
-    if isinstance(error, httpx.TimeoutException):
-        return MaybeSent("deadline", detail)
-    if isinstance(error, httpx.RemoteProtocolError):
-        return MaybeSent("early_end", detail)
-    return MaybeSent("reset", detail)
+def _check_time(deadline: float) -> None:
+    if deadline <= asyncio.get_running_loop().time():
+        raise NeverSent("deadline")
