@@ -33,7 +33,7 @@ def with_caller(*keys: str) -> str:
 
 def on(provider: StandIn) -> str:
     """One connection, on a provider of our own."""
-    return (f"connections: {{raze: {{provider: getraze, base_url: '{provider.url}', api_key: x, "
+    return (f"connections: {{raze: {{provider: getraze, base_url: '{provider.url}', api_key: x, timeout: 60s, "
             "settings: {dialect: documented}}}\n")  # fmt: skip
 
 
