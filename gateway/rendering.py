@@ -1,6 +1,7 @@
 """A whole opportunity -> the record that a provider would hold for it, as far as its dialect can."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from gateway.codecs import Unencodable
@@ -35,10 +36,8 @@ def _render(node: Node, value: Json, record: dict[str, Json]) -> None:
             # Of several fields in one place the first one fills it; what differs shows when the result is read.
             writes = row.pointers and row.codec is not None and row.codec.encode is not None
             if writes and _at(record, row.pointers[0]) is None:
-                try:
+                with suppress(Unencodable):
                     put(record, row.pointers[0], None if value is None else row.codec.encode(value))  # type: ignore[union-attr,misc]  # as just asked
-                except Unencodable:
-                    return
         case Group(parts):
             if value is None:
                 for pointer in _null_places(node):

@@ -115,8 +115,6 @@ def amount_in(definition: str) -> Codec:
 
 
 def _is_decimal(value: Json) -> bool:
-    if isinstance(value, bool) or value is None:
-        return False
     try:
         decimal_string(value)
     except ValueError:
