@@ -15,6 +15,7 @@ from adapters.getraze.served import served
 from adapters.spott.fields import spott
 from gateway import codecs
 from gateway.codecs import MISSING, Codec, Inexact, Unencodable, Unreadable, day_string, decimal_string, instant, text
+from gateway.drift import Drift
 from gateway.fields import Items, Row, Table, TableError, absent, first_of, row, single
 from gateway.ledger import NotApplied, Plan, Sent, compare, settle
 from gateway.pointer import put
@@ -177,9 +178,10 @@ def test_what_is_worked_out_is_not_called_native() -> None:
     table = {path: entry.codec for path, entry in PRICED.leaves()} | {
         f"raze {path}": entry.codec for path, entry in DOCUMENTED.leaves()
     }
+    table |= {f"served {path}": entry.codec for path, entry in SERVED.leaves()}
     worked_out = ("status_source", "amount.currency", "contacts[].name", "expected_close.on", "raze status_source",
                   "raze stage.order",
-                  "raze stage.is_open")  # fmt: skip
+                  "raze stage.is_open", "served status", "served status_source", "served stage.is_open")  # fmt: skip
     for path in worked_out:
         codec = table[path]
         assert codec is not None and not codec.native, path
@@ -306,7 +308,7 @@ def test_what_only_some_records_have_is_not_missed() -> None:
         "phoneNumbers": [{"phoneNumber": "1"}],
     }
     reading = PRICED.read({
-        "id": "1", "clientTeam": {"clientTeam": [person]},
+        "id": "1", "clientTeam": {"clientTeam": [person, {"id": "q", "firstName": "A", "lastName": "B"}]},
         "nextTaskDue": {"nextTaskDue": {"id": "t", "content": "call"}}, "owner": {"owner": {"id": "o", "name": "O"}},
         "customAttributes": [{"attributeDefinitionId": "a", "label": "L", "value": "v"}, {}],
     })  # fmt: skip
@@ -317,6 +319,37 @@ def test_what_only_some_records_have_is_not_missed() -> None:
     ]  # fmt: skip
     bare = [field for field, _ in SERVED.read({"id": "1"}).missing]
     assert not {"custom_fields", "pipeline.name", "stage.name"} & set(bare)
+
+
+def test_another_currency_is_named_and_the_attribute_not_kept_twice() -> None:
+    value = {"viewType": "n", "value": "1.50", "currency": "USD"}
+    reading = PRICED.read(
+        {"id": "1", "customAttributes": [{"attributeDefinitionId": "attr-1", "label": "L", "value": value}]}
+    )
+    assert issues(reading) == ["amount.currency /customAttributes/0/value invalid"] and reading.extensions == {}
+    assert reading.values["custom_fields"][0]["value"] == value
+
+
+def test_members_that_the_server_is_known_to_send_are_kept_and_no_drift() -> None:
+    beside: dict[str, Json] = {
+        "account_id": "a", "score": 5, "sent_at": "t", "accepted_at": "t", "qualified_at": "t", "loss_notes": "n",
+        "contact_location": "x", "comments": ["first", "second"],
+    }  # fmt: skip
+    reading = SERVED.read({"id": "1", **beside})
+    drift = Drift("c")
+    drift.note(SERVED, reading, False)
+    assert not drift.seen and reading.extensions.keys() == {
+        *(f"/{name}" for name in beside if name != "comments"), "/comments/0", "/comments/1",
+    }  # fmt: skip
+    reading = SPOTT.read({
+        "id": "1", "clientTeam": {"clientTeam": [{"id": "p", "candidateId": "c"}]},
+        "customAttributes": [{"attributeDefinitionId": "a", "options": ["x"], "description": "d"}],
+    })  # fmt: skip
+    drift.note(SPOTT, reading, False)
+    assert not drift.seen and reading.extensions == {
+        "/clientTeam/clientTeam/0/candidateId": "c", "/customAttributes/0/options/0": "x",
+        "/customAttributes/0/description": "d",
+    }  # fmt: skip
 
 
 def test_the_parts_of_a_name_are_joined_in_their_order() -> None:
