@@ -166,6 +166,11 @@ def test_a_stage_is_told_by_what_is_known_of_it() -> None:
     assert stage(stage_id=5) == unordered | {"is_open": None}
 
 
+@pytest.mark.parametrize("table", [DOCUMENTED, SERVED, SPOTT, PRICED], ids=["documented", "served", "spott", "priced"])
+def test_a_status_and_its_source_are_always_there(table: Table) -> None:
+    assert table.read({}).values["status"] == "unknown" and table.read({}).values["status_source"] is None
+
+
 def test_only_one_field_tells_each_missing_place() -> None:
     missing = [field for field, _ in SERVED.read({"id": "1"}).missing]
     assert "status_source" not in missing and "status" not in missing and "stage.is_open" not in missing
@@ -202,6 +207,8 @@ def test_what_is_worked_out_is_not_called_native() -> None:
 
 
 def test_an_issue_is_told_by_field_path_reason_and_detail() -> None:
+    (inexact,) = DOCUMENTED.read({"id": "1", "won_at": "2024-01-01T00:00:00.1234567Z"}).issues
+    assert inexact.detail == "digits past the microsecond are not served"
     (issue,) = DOCUMENTED.read({"id": "1", "notes": 5}).issues
     assert issue.body() == {
         "field": "description", "path": "/notes", "reason": "wrong_type", "detail": "expected a string, got a number",
@@ -251,6 +258,13 @@ def test_issues_name_the_place_in_a_single_contact() -> None:
     assert issues(ODD.read({"id": "1", "person": "junk"})) == ["contacts /person wrong_type"]
     reading = ODD.read({"id": "1", "person_id": "p", "person": {"firm": [1]}})
     assert issues(reading) == ["contacts /person/firm wrong_type"] and reading.extensions == {"/person/firm/0": 1}
+
+
+def test_what_lies_below_a_null_is_named_where_the_null_is() -> None:
+    for told, place in ((None, "/stage"), ({"stage": None}, "/stage/stage")):
+        reading = SPOTT.read({"id": "1", "stage": told})
+        assert reading.values["stage"] is None and reading.values["status"] == "unknown"
+        assert issues(reading) == [f"status {place} wrong_type"] and reading.extensions == {place: None}
 
 
 @pytest.mark.parametrize(
@@ -415,6 +429,32 @@ def test_what_is_refused_is_not_sent() -> None:
         {"field": "description", "reason": "unsupported", "detail": "three letters at most", "sent": "four"}
     ]
     assert plan(ODD, {"description": "abc"}, ("update",), "P").bodies == {"update": {"notes": "abc"}}
+
+
+def test_what_is_never_taken_is_refused_in_the_tables_words() -> None:
+    for table, path, fields in (
+        (SERVED, "amount.value", {"amount": {"value": "1"}}),
+        (SERVED, "expected_close.on", {"expected_close": {"on": "2024-01-31"}}),
+        (SPOTT, "company.name", {"company": {"name": "A"}}), (SPOTT, "source", {"source": "fair"}),
+    ):  # fmt: skip
+        (refused,) = plan(table, fields, ("create", "update"), "P").refused
+        entry = table.row_for(path)
+        assert entry is not None and refused.detail == entry.note and len(entry.note) > 10
+
+
+def test_what_a_single_contact_cannot_hold_is_refused_with_the_reason() -> None:
+    emails = [{"address": "a@b", "primary": False}, {"address": "c@d"}]
+    phones = [{"number": "1", "primary": False}, {"number": "2"}]
+    for table in (DOCUMENTED, SERVED):
+        sent = {"contacts": [{"emails": emails, "phones": phones}, {"title": "CTO"}]}
+        refused = {one.field: one.detail for one in plan(table, sent, ("update",), "P").refused}
+        assert refused == {
+            path: "GetRaze keeps one, which is the main one" if path.endswith("primary") else
+            "GetRaze holds one contact, with one e-mail and one phone" for path in (
+                "contacts[0].emails[0].primary", "contacts[0].emails[1]", "contacts[0].phones[0].primary",
+                "contacts[0].phones[1]", "contacts[1]",
+            )
+        }  # fmt: skip
 
 
 def test_clearing_a_whole_tells_each_part_by_its_path() -> None:
