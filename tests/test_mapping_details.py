@@ -304,6 +304,8 @@ def test_an_attribute_that_is_not_told_is_not_an_attribute_that_is_empty() -> No
     def held(value: Json) -> Json:
         return [{"attributeDefinitionId": "attr-1", "label": "L", "value": value}]
 
+    assert amount(customAttributes=held(7)) == {"value": "7", "currency": "EUR"}
+    assert amount(customAttributes=held("7.10")) == {"value": "7.10", "currency": "EUR"}
     assert amount() is MISSING and amount(customAttributes=[]) is None and amount(customAttributes=None) is None
     assert amount(customAttributes=held({"viewType": "n", "number": None})) is None
     assert amount(customAttributes=held({"viewType": "5", "number": 7})) == {"value": "7", "currency": "EUR"}
@@ -435,6 +437,8 @@ def test_what_is_never_taken_is_refused_in_the_tables_words() -> None:
     for table, path, fields in (
         (SERVED, "amount.value", {"amount": {"value": "1"}}),
         (SERVED, "expected_close.on", {"expected_close": {"on": "2024-01-31"}}),
+        (PRICED, "amount.value", {"amount": {"value": "1"}}),
+        (SPOTT, "contacts[].title", {"contacts": [{"id": "p", "title": "x"}]}),
         (SPOTT, "company.name", {"company": {"name": "A"}}), (SPOTT, "source", {"source": "fair"}),
     ):  # fmt: skip
         (refused,) = plan(table, fields, ("create", "update"), "P").refused
@@ -455,6 +459,13 @@ def test_what_a_single_contact_cannot_hold_is_refused_with_the_reason() -> None:
                 "contacts[0].phones[1]", "contacts[1]",
             )
         }  # fmt: skip
+
+
+def test_contacts_without_an_id_are_refused_with_the_reason() -> None:
+    refused = plan(SPOTT, {"contacts": [{"title": "CTO"}]}, ("update",), "P").refused
+    assert [(one.field, one.detail) for one in refused] == [
+        ("contacts", "Spott takes contacts by `id` only, as the whole list")
+    ]
 
 
 def test_clearing_a_whole_tells_each_part_by_its_path() -> None:
