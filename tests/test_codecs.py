@@ -136,6 +136,12 @@ def test_a_time_without_an_offset_is_read_in_the_declared_zone_never_in_the_host
     assert instant(ZoneInfo("Europe/Brussels")).decode("2024-01-01 12:00:00") == "2024-01-01T11:00:00Z"
 
 
+@pytest.mark.parametrize("written", ["2024-07-01T12:00:00Z", "2024-07-01 12:00:00z", "2024-07-01T14:00:00+02:00"])
+def test_a_time_with_an_offset_is_the_same_on_every_host(host_zone: str, written: str) -> None:
+    assert instant().decode(written) == "2024-07-01T12:00:00Z"
+    assert instant(ZoneInfo("Europe/Brussels")).decode(written) == "2024-07-01T12:00:00Z"
+
+
 def test_a_caller_must_give_an_offset() -> None:
     with pytest.raises(ValueError, match="offset"):
         instant_string("2024-07-01T12:00:00", None)
@@ -143,6 +149,7 @@ def test_a_caller_must_give_an_offset() -> None:
 
 def test_the_day_of_an_instant_is_its_day_in_utc() -> None:
     assert codecs.day_of().decode("2024-01-31T23:30:00-02:00") == "2024-02-01"
+    assert codecs.day_of().decode("2024-01-31T23:30:00.1234567-02:00") == "2024-02-01"
 
 
 @pytest.mark.parametrize("written", ["2024-02-30", "2024-1-1", "24-01-01", "2024-01-01T00:00:00Z", "٢٠٢٤-01-01", ""])

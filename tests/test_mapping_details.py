@@ -15,6 +15,7 @@ from adapters.getraze.served import served
 from adapters.spott.fields import spott
 from gateway import codecs
 from gateway.codecs import MISSING, Codec, Inexact, Unencodable, Unreadable, day_string, decimal_string, instant, text
+from gateway.drift import Drift
 from gateway.fields import Items, Row, Table, TableError, absent, first_of, row, single
 from gateway.ledger import NotApplied, Plan, Sent, compare, settle
 from gateway.pointer import put
@@ -165,6 +166,11 @@ def test_a_stage_is_told_by_what_is_known_of_it() -> None:
     assert stage(stage_id=5) == unordered | {"is_open": None}
 
 
+@pytest.mark.parametrize("table", [DOCUMENTED, SERVED, SPOTT, PRICED], ids=["documented", "served", "spott", "priced"])
+def test_a_status_and_its_source_are_always_there(table: Table) -> None:
+    assert table.read({}).values["status"] == "unknown" and table.read({}).values["status_source"] is None
+
+
 def test_only_one_field_tells_each_missing_place() -> None:
     missing = [field for field, _ in SERVED.read({"id": "1"}).missing]
     assert "status_source" not in missing and "status" not in missing and "stage.is_open" not in missing
@@ -177,9 +183,10 @@ def test_what_is_worked_out_is_not_called_native() -> None:
     table = {path: entry.codec for path, entry in PRICED.leaves()} | {
         f"raze {path}": entry.codec for path, entry in DOCUMENTED.leaves()
     }
+    table |= {f"served {path}": entry.codec for path, entry in SERVED.leaves()}
     worked_out = ("status_source", "amount.currency", "contacts[].name", "expected_close.on", "raze status_source",
                   "raze stage.order",
-                  "raze stage.is_open")  # fmt: skip
+                  "raze stage.is_open", "served status", "served status_source", "served stage.is_open")  # fmt: skip
     for path in worked_out:
         codec = table[path]
         assert codec is not None and not codec.native, path
@@ -200,6 +207,8 @@ def test_what_is_worked_out_is_not_called_native() -> None:
 
 
 def test_an_issue_is_told_by_field_path_reason_and_detail() -> None:
+    (inexact,) = DOCUMENTED.read({"id": "1", "won_at": "2024-01-01T00:00:00.1234567Z"}).issues
+    assert inexact.detail == "digits past the microsecond are not served"
     (issue,) = DOCUMENTED.read({"id": "1", "notes": 5}).issues
     assert issue.body() == {
         "field": "description", "path": "/notes", "reason": "wrong_type", "detail": "expected a string, got a number",
@@ -251,6 +260,13 @@ def test_issues_name_the_place_in_a_single_contact() -> None:
     assert issues(reading) == ["contacts /person/firm wrong_type"] and reading.extensions == {"/person/firm/0": 1}
 
 
+def test_what_lies_below_a_null_is_named_where_the_null_is() -> None:
+    for told, place in ((None, "/stage"), ({"stage": None}, "/stage/stage")):
+        reading = SPOTT.read({"id": "1", "stage": told})
+        assert reading.values["stage"] is None and reading.values["status"] == "unknown"
+        assert issues(reading) == [f"status {place} wrong_type"] and reading.extensions == {place: None}
+
+
 @pytest.mark.parametrize(
     ("people", "contacts", "extensions", "told"),
     [
@@ -288,6 +304,8 @@ def test_an_attribute_that_is_not_told_is_not_an_attribute_that_is_empty() -> No
     def held(value: Json) -> Json:
         return [{"attributeDefinitionId": "attr-1", "label": "L", "value": value}]
 
+    assert amount(customAttributes=held(7)) == {"value": "7", "currency": "EUR"}
+    assert amount(customAttributes=held("7.10")) == {"value": "7.10", "currency": "EUR"}
     assert amount() is MISSING and amount(customAttributes=[]) is None and amount(customAttributes=None) is None
     assert amount(customAttributes=held({"viewType": "n", "number": None})) is None
     assert amount(customAttributes=held({"viewType": "5", "number": 7})) == {"value": "7", "currency": "EUR"}
@@ -306,7 +324,7 @@ def test_what_only_some_records_have_is_not_missed() -> None:
         "phoneNumbers": [{"phoneNumber": "1"}],
     }
     reading = PRICED.read({
-        "id": "1", "clientTeam": {"clientTeam": [person]},
+        "id": "1", "clientTeam": {"clientTeam": [person, {"id": "q", "firstName": "A", "lastName": "B"}]},
         "nextTaskDue": {"nextTaskDue": {"id": "t", "content": "call"}}, "owner": {"owner": {"id": "o", "name": "O"}},
         "customAttributes": [{"attributeDefinitionId": "a", "label": "L", "value": "v"}, {}],
     })  # fmt: skip
@@ -317,6 +335,37 @@ def test_what_only_some_records_have_is_not_missed() -> None:
     ]  # fmt: skip
     bare = [field for field, _ in SERVED.read({"id": "1"}).missing]
     assert not {"custom_fields", "pipeline.name", "stage.name"} & set(bare)
+
+
+def test_another_currency_is_named_and_the_attribute_not_kept_twice() -> None:
+    value = {"viewType": "n", "value": "1.50", "currency": "USD"}
+    reading = PRICED.read(
+        {"id": "1", "customAttributes": [{"attributeDefinitionId": "attr-1", "label": "L", "value": value}]}
+    )
+    assert issues(reading) == ["amount.currency /customAttributes/0/value invalid"] and reading.extensions == {}
+    assert reading.values["custom_fields"][0]["value"] == value
+
+
+def test_members_that_the_server_is_known_to_send_are_kept_and_no_drift() -> None:
+    beside: dict[str, Json] = {
+        "account_id": "a", "score": 5, "sent_at": "t", "accepted_at": "t", "qualified_at": "t", "loss_notes": "n",
+        "contact_location": "x", "comments": ["first", "second"],
+    }  # fmt: skip
+    reading = SERVED.read({"id": "1", **beside})
+    drift = Drift("c")
+    drift.note(SERVED, reading, False)
+    assert not drift.seen and reading.extensions.keys() == {
+        *(f"/{name}" for name in beside if name != "comments"), "/comments/0", "/comments/1",
+    }  # fmt: skip
+    reading = SPOTT.read({
+        "id": "1", "clientTeam": {"clientTeam": [{"id": "p", "candidateId": "c"}]},
+        "customAttributes": [{"attributeDefinitionId": "a", "options": ["x"], "description": "d"}],
+    })  # fmt: skip
+    drift.note(SPOTT, reading, False)
+    assert not drift.seen and reading.extensions == {
+        "/clientTeam/clientTeam/0/candidateId": "c", "/customAttributes/0/options/0": "x",
+        "/customAttributes/0/description": "d",
+    }  # fmt: skip
 
 
 def test_the_parts_of_a_name_are_joined_in_their_order() -> None:
@@ -382,6 +431,41 @@ def test_what_is_refused_is_not_sent() -> None:
         {"field": "description", "reason": "unsupported", "detail": "three letters at most", "sent": "four"}
     ]
     assert plan(ODD, {"description": "abc"}, ("update",), "P").bodies == {"update": {"notes": "abc"}}
+
+
+def test_what_is_never_taken_is_refused_in_the_tables_words() -> None:
+    for table, path, fields in (
+        (SERVED, "amount.value", {"amount": {"value": "1"}}),
+        (SERVED, "expected_close.on", {"expected_close": {"on": "2024-01-31"}}),
+        (PRICED, "amount.value", {"amount": {"value": "1"}}),
+        (SPOTT, "contacts[].title", {"contacts": [{"id": "p", "title": "x"}]}),
+        (SPOTT, "company.name", {"company": {"name": "A"}}), (SPOTT, "source", {"source": "fair"}),
+    ):  # fmt: skip
+        (refused,) = plan(table, fields, ("create", "update"), "P").refused
+        entry = table.row_for(path)
+        assert entry is not None and refused.detail == entry.note and len(entry.note) > 10
+
+
+def test_what_a_single_contact_cannot_hold_is_refused_with_the_reason() -> None:
+    emails = [{"address": "a@b", "primary": False}, {"address": "c@d"}]
+    phones = [{"number": "1", "primary": False}, {"number": "2"}]
+    for table in (DOCUMENTED, SERVED):
+        sent = {"contacts": [{"emails": emails, "phones": phones}, {"title": "CTO"}]}
+        refused = {one.field: one.detail for one in plan(table, sent, ("update",), "P").refused}
+        assert refused == {
+            path: "GetRaze keeps one, which is the main one" if path.endswith("primary") else
+            "GetRaze holds one contact, with one e-mail and one phone" for path in (
+                "contacts[0].emails[0].primary", "contacts[0].emails[1]", "contacts[0].phones[0].primary",
+                "contacts[0].phones[1]", "contacts[1]",
+            )
+        }  # fmt: skip
+
+
+def test_contacts_without_an_id_are_refused_with_the_reason() -> None:
+    refused = plan(SPOTT, {"contacts": [{"title": "CTO"}]}, ("update",), "P").refused
+    assert [(one.field, one.detail) for one in refused] == [
+        ("contacts", "Spott takes contacts by `id` only, as the whole list")
+    ]
 
 
 def test_clearing_a_whole_tells_each_part_by_its_path() -> None:

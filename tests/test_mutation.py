@@ -36,6 +36,7 @@ def test_each_kind_of_change_is_made_and_no_sentence_hint_or_name_is_touched() -
         "return re.match('a b', Codec('name', 'doc', a)) -> return None",
         "'a b' -> 'a bX'", "'doc' -> 'docX'",
     ]  # fmt: skip
+    assert told("x = f(y, z=w)") == ["x = f(y, z=w) -> x = None", "f(…, z=w) -> without it"]
     assert told("for x in y:\n    z += x * True\n    continue") == [
         "z += x * True -> z = x * True", "x * True -> x / True", "True -> False", "continue -> break",
     ]  # fmt: skip

@@ -62,8 +62,7 @@ class Source:
         self.changes: list[Change] = []
         for scope, swap in _swaps(self._tree, ""):
             line: int = getattr(swap.old, "lineno", 0) or getattr(swap.parent, "lineno", 0)
-            change = Change(file, len(self.changes), line, scope or "module", _shown(swap.old), _shown(swap.new))
-            self.changes.append(change)
+            self.changes.append(Change(file, len(self.changes), line, scope or "module", *_shown_both(swap)))
             self._swaps.append(swap)
 
     def plain(self) -> str:
@@ -78,6 +77,13 @@ class Source:
             return ast.unparse(ast.fix_missing_locations(self._tree)) + "\n"
         finally:
             swap.put(swap.old)
+
+
+def _shown_both(swap: _Swap) -> tuple[str, str]:
+    if isinstance(swap.old, ast.Call) and isinstance(swap.new, ast.Call):
+        lost = next(one for one in swap.old.keywords if one not in swap.new.keywords)
+        return f"{_shown(swap.old.func)}(…, {_shown(lost)})", "without it"
+    return _shown(swap.old), _shown(swap.new)
 
 
 def _shown(node: ast.AST) -> str:
@@ -106,7 +112,7 @@ def _is_left_alone(parent: ast.AST, field: str, index: int | None, child: ast.AS
             return True
         case ast.Call(ast.Name("Codec")), ast.Constant() if field == "args" and index == 0:
             return True
-        case _, ast.Subscript(ast.Name("Literal")):
+        case _, ast.Assign(_, ast.Subscript(ast.Name("Literal"))):
             return True
         case _, ast.JoinedStr(values):
             return any(isinstance(part, ast.Constant) and " " in str(part.value) for part in values)
@@ -144,6 +150,12 @@ def _instead(node: ast.AST) -> Iterator[ast.AST]:
             yield ast.BinOp(left, _ARITHMETIC[type(operator)](), right)
         case ast.AugAssign(target, _, value):
             yield ast.Assign([target], value, lineno=node.lineno)
+        case ast.Assign(targets, value) if not (isinstance(value, ast.Constant) and value.value is None):
+            yield ast.Assign(targets, ast.Constant(None), lineno=node.lineno)
+        case ast.Call(called, given, named):
+            for place, one in enumerate(named):
+                if one.arg != "note":  # a sentence
+                    yield ast.Call(called, given, [*named[:place], *named[place + 1 :]])
         case ast.UnaryOp(ast.Not() | ast.USub(), operand):
             yield operand
         case ast.Return(value) if value is not None and not (isinstance(value, ast.Constant) and value.value is None):
