@@ -193,35 +193,46 @@ Node = Leaf | Group | Many | Nothing
 
 
 def _tree(shape: Mapping[str, Shape], rows: tuple[Row | Items, ...], where: str) -> Group:
+    missing: list[str] = []
     left = {entry.field: entry for entry in rows}
     if len(left) != len(rows):
         doubled = sorted({entry.field for entry in rows if sum(other.field == entry.field for other in rows) > 1})
         raise TableError(f"{where}: more than one row for {', '.join(doubled)}")
-    group = _group(shape, left, "", where)
+    group = _group(shape, left, "", where, missing)
+    if missing:
+        lacking = ", ".join(missing)
+        raise TableError(f"{where}: no row for {lacking}; what the provider has no such thing for, write absent(...)")
     if left:
         raise TableError(f"{where}: no such canonical field: {', '.join(sorted(left))}")
     return group
 
 
-def _group(shape: Mapping[str, Shape], left: dict[str, Row | Items], prefix: str, where: str) -> Group:
+def _group(
+    shape: Mapping[str, Shape], left: dict[str, Row | Items], prefix: str, where: str, missing: list[str]
+) -> Group:
+    """The part of the tree under `prefix`; takes its rows out of `left`, and adds to `missing` what has none."""
     parts: dict[str, Node] = {}
     for name, part in shape.items():
         path = prefix + name
         entry = left.pop(path, None)
         if part.parts is None:
-            if not isinstance(entry, Row):
-                raise TableError(f"{where}: no row for {path}; if the provider has no such thing, write absent(...)")
-            parts[name] = Leaf(entry, part.nullable)
+            if isinstance(entry, Row):
+                parts[name] = Leaf(entry, part.nullable)
+            elif entry is None:
+                missing.append(path)
+            else:
+                raise TableError(f"{where}: {path} is one value, not a list of objects")
         elif isinstance(entry, Row):
             if entry.pointers:
                 raise TableError(f"{where}: {path} has parts; give each a row")
             parts[name] = Nothing(entry, part.many)
         elif part.many:
             if entry is None:
-                raise TableError(f"{where}: no row for {path}; if the provider has no such thing, write absent(...)")
-            parts[name] = Many(entry, _tree(part.parts, entry.rows, f"{where}: {path}[]"))
+                missing.append(path)
+            else:
+                parts[name] = Many(entry, _tree(part.parts, entry.rows, f"{where}: {path}[]"))
         else:
-            parts[name] = _group(part.parts, left, f"{path}.", where)
+            parts[name] = _group(part.parts, left, f"{path}.", where, missing)
     return Group(parts)
 
 

@@ -278,15 +278,18 @@ class Pass:
             filled = filled or (value is not None and value != [])
         if not told:
             return MISSING
-        # A reference whose id is told as null refers to nothing, whatever else was left out.
+        # A reference whose id, or where it has none its name, is told as null refers to nothing, whatever was left out.
         if not filled and (not gap or self._told_null(group, out)):
             return None
         return out
 
     @staticmethod
     def _told_null(group: Group, out: dict[str, Json]) -> bool:
-        part = group.parts.get("id")
-        return type(part) is Leaf and not part.fixed and "id" in out and out["id"] is None
+        for name in ("id", "name"):
+            part = group.parts.get(name)
+            if type(part) is Leaf and not part.fixed:
+                return name in out and out[name] is None
+        return False
 
     def _single(self, node: Many, path: str) -> Json:
         value = self._group(node.element, f"{path}[0]")

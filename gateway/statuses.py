@@ -76,8 +76,13 @@ def place_in(words: Sequence[str]) -> Codec:
                  lambda value: places.get(value) if isinstance(value, str) else None, native=False)  # fmt: skip
 
 
-def is_open_word(words: Mapping[str, str]) -> Codec:
-    """Whether a documented word means an open stage; null for a word that is not documented."""
-    return Codec("is_open_word", "true unless the word means won, lost or closed",
-                 lambda value: words[value] == "open" if isinstance(value, str) and value in words else None,
+def is_open_word(words: Mapping[str, str], stages: Mapping[str, str] | None = None) -> Codec:
+    """Whether a word means an open stage, as `status_of_word` reads it; null for a word that neither map knows."""
+    mapped = stages or {}
+
+    def is_open(value: Json) -> bool | None:
+        meant = (words.get(value) or mapped.get(value)) if isinstance(value, str) else None
+        return None if meant is None else meant == "open"
+
+    return Codec("is_open_word", "true unless the word means won, lost or closed; null for an unknown word", is_open,
                  native=False)  # fmt: skip

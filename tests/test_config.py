@@ -792,8 +792,11 @@ def test_the_schema_takes_what_people_write_and_nothing_else() -> None:
         ("cache", {"ttl": "soon"}),
         ("circuit", "on"),
         ("colour", 1),
+        ("limits", {"body": 10}),
+        ("limits", {"body": 2**40}),
+        *(("connections", {"raze": {"provider": "getraze", "timeout": nought}}) for nought in (0, "0", "0s", "0.00ms")),
     ):
-        assert not check.is_valid({**good, key: value})
+        assert not check.is_valid({**good, key: value}), value
 
 
 def test_the_schema_holds_no_field_that_the_file_has_not() -> None:

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -20,8 +20,10 @@ from gateway.codecs import MISSING, Codec, Unencodable, Unreadable, decimal_numb
 from gateway.fields import Row, Table, absent
 from gateway.reading import Reading
 from gateway.strict_json import Json
-from gateway.testing import AdapterContract, load_exchanges
+from gateway.testing import AdapterContract, load_exchanges, on_junk
 from gateway.testing.exchanges import BadExchange, read_exchange
+from gateway.testing.generated import each, values_of
+from gateway.testing.kit import Kit
 from gateway.testing.traced import traced
 
 
@@ -319,6 +321,29 @@ class MoneyFromElsewhere(_Fields):
     change = staticmethod(_with("amount.value", codec=replace(decimal_number, decode=lambda value: "50000.00")))
 
 
+def _either(first: Json, second: Json) -> Json:
+    for place, value in enumerate((first, second)):
+        if value is not MISSING and value is not None and not isinstance(value, str):
+            raise Unreadable("wrong_type", "expected a string", which=place)
+    if isinstance(first, str) or isinstance(second, str):
+        return first if isinstance(first, str) else second
+    return MISSING if first is MISSING and second is MISSING else None
+
+
+class WritableJoint(_Fields):
+    """No fault: a field read from two places at once, and written to the first."""
+
+    codec = Codec("either", "whichever is told", _either, lambda value: value)
+
+    def fields(self) -> Table:
+        change = _with("source", pointers=("/source", "/notes"), joint=True, codec=self.codec)
+        return _rows(GetRaze.fields(self), change) if self.dialect == "getraze" else GetRaze.fields(self)
+
+
+class WrongJoint(WritableJoint):
+    codec = replace(WritableJoint.codec, encode=lambda value: value.upper())
+
+
 class EncodeTrims(_Fields):
     change = staticmethod(_with("description", codec=replace(text, encode=lambda value: value.strip())))
 
@@ -565,6 +590,8 @@ FAULTS: tuple[tuple[type[Adapter], str], ...] = (
     (EncodeLosesADigit, "test_money_keeps_every_digit"),
     (EncodeByFloat, "test_money_keeps_every_digit"),
     (MoneyByFloat, "test_money_keeps_every_digit"),
+    (WrongJoint, "test_what_is_written_reads_the_same"),
+    (WrongJoint, "test_what_is_read_and_rendered_reads_the_same"),
     (CentsCutOff, "test_money_keeps_every_digit"),
     (CentsByFloat, "test_money_keeps_every_digit"),
     (CentsByFloat, "test_what_is_written_reads_the_same"),
@@ -619,6 +646,43 @@ def test_money_in_cents_is_no_fault(test: str) -> None:
         adapter = Cents
 
     getattr(TestCents(), test)()
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "test_what_is_read_and_rendered_reads_the_same", "test_a_record_that_is_read_can_be_rendered_whole",
+        "test_what_is_written_reads_the_same", "test_what_is_read_can_be_written_back",
+        "test_a_patch_sends_what_it_names_and_no_more", "test_every_declared_place_is_read",
+    ],
+)  # fmt: skip
+def test_a_writable_field_of_two_places_is_no_fault(test: str) -> None:
+    class TestJoint(AdapterContract):
+        adapter = WritableJoint
+
+    getattr(TestJoint(), test)()
+
+
+def test_a_stranger_s_codec_is_not_taken_for_the_gateway_s_by_its_name() -> None:
+    def weekday(value: Json) -> str:
+        if value not in ("Mon", "Tue"):
+            raise Unreadable("unknown_word", "no weekday")
+        return str(value)
+
+    own = Row("expected_close.on", ("/on",), codec=Codec("day", "a weekday", weekday))
+    drawn: set[Json] = set()
+
+    def check(value: Json) -> Iterator[str]:
+        drawn.add(value)
+        yield from ()
+
+    assert list(each(values_of(own, ["Mon", "Sunday", "Tue", None], plain=True), 20, check)) == []
+    assert drawn == {"Mon", "Tue"}  # and none that its own codec cannot read
+
+
+def test_the_kit_logs_no_drift(caplog: pytest.LogCaptureFixture) -> None:
+    assert list(on_junk.junk_is_served_and_named(Kit(GetRaze, {}, {}, "key", "getraze-served"))) == []
+    assert caplog.records == []
 
 
 def test_a_traced_record_tells_each_field_s_places_and_who_else_looked() -> None:

@@ -10,7 +10,7 @@ from adapters.getraze.served import served
 from adapters.spott.fields import spott
 from gateway import codecs
 from gateway.codecs import MISSING, Inexact, Unreadable, instant, joined, kind
-from gateway.fields import Table
+from gateway.fields import Table, TableError
 from gateway.ledger import NotApplied, Plan, Sent, compare, leaves_of, lookup, settle
 from gateway.pointer import escape, leaves, put, tokens
 from gateway.rendering import render
@@ -39,6 +39,27 @@ NULLS: dict[str, Json] = dict.fromkeys(
 def _plan(table: Table, fields: dict[str, Json], *calls: str) -> tuple[Json, list[str], list[str]]:
     planned = plan(table, fields, calls, "P")
     return planned.bodies, [one.field for one in planned.sent], [one.field for one in planned.refused]
+
+
+@pytest.mark.parametrize(
+    ("word", "told"), [("new", True), ("won", False), ("lost", False), ("parked", False), ("never heard", None)]
+)
+def test_a_stage_is_open_as_its_word_or_the_stage_map_says(word: str, told: bool | None) -> None:
+    assert DOCUMENTED.read({"id": "1", "status": word}).values["stage"]["is_open"] is told
+
+
+def test_a_contact_without_a_name_is_one_only_if_something_else_is_told_of_it() -> None:
+    assert DOCUMENTED.read({"id": "1", "name": None}).values["contacts"] == []
+    assert DOCUMENTED.read({"id": "1", "name": None, "email": None}).values["contacts"] == []
+    (contact,) = DOCUMENTED.read({"id": "1", "name": None, "email": "a@b"}).values["contacts"]
+    assert contact["name"] is None and contact["emails"][0]["address"] == "a@b"
+    assert "contacts" not in DOCUMENTED.read({"id": "1"}).values
+
+
+def test_a_table_with_gaps_names_them_all() -> None:
+    rows = [row for row in DOCUMENTED.rows if row.field not in ("name", "won_at", "contacts", "owner.id")]
+    with pytest.raises(TableError, match=r"no row for name, owner\.id, contacts, won_at; "):
+        Table(*rows)
 
 
 def test_a_whole_draft_goes_where_the_documented_dialect_keeps_it() -> None:

@@ -30,7 +30,7 @@ def documented(stages: Mapping[str, str]) -> Table:
         row("stage.id", "/status", text, write={"create": "/status", "move": "/status"}, clear=False),
         row("stage.name", "/status", text, follows="id"),
         row("stage.order", "/status", place_in(STATUSES)),
-        row("stage.is_open", "/status", is_open_word(STATUS_OF_WORD)),
+        row("stage.is_open", "/status", is_open_word(STATUS_OF_WORD, stages)),
         absent("pipeline", "GetRaze has one pipeline and does not name it"),
         row("amount.value", "/deal_value", decimal_number, write="/deal_value"),
         row("amount.currency", "/deal_currency", currency, write="/deal_currency", clear=False),

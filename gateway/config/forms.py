@@ -20,6 +20,8 @@ class Form:
     """How a value is written."""
 
     pattern: str
+    least = ""
+    """What a schema must ask of a text beside its pattern; loading asks more."""
     other: tuple[dict[str, Any], ...] = ()
     """What else a schema must allow: the numbers and truths that YAML makes of unquoted text."""
 
@@ -31,7 +33,7 @@ class Form:
         return core_schema.no_info_plain_validator_function(self.read)
 
     def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        text = {"type": "string", "pattern": rf"^(?:{self.pattern})$|\$\{{"}
+        text = {"type": "string", "pattern": rf"^{self.least}(?:{self.pattern})$|\$\{{"}
         return {"anyOf": [*self.other, text]} if self.other else text
 
 
@@ -46,6 +48,13 @@ class _Number(Form):
     def __init__(self, low: str, high: str) -> None:
         self.low, self.high = self._parsed(low), self._parsed(high)
         self.bounds = f"{self.between} from {low} to {high}"
+        if self.low > 0 and re.fullmatch(self.pattern, "0"):
+            self.least = "(?=[0.]*[1-9])"  # nought in any spelling is too little
+        self.other = self._plain()
+
+    def _plain(self) -> tuple[dict[str, Any], ...]:
+        """The schemas of numbers that are written without a unit."""
+        return ({"type": "integer", "minimum": self.low, "maximum": self.high},)
 
     def _parsed(self, text: str) -> Any:
         """The number, None if it is not written so."""
@@ -67,18 +76,19 @@ class Duration(_Number):
     """Seconds, from `10s`, `500ms`, `5m`, `1h`, `1d` or plain `0`."""
 
     pattern = r"[0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h|d)|0"
-    other = ({"const": 0},)
     expected = "a duration such as 10s, 500ms, 5m"
     between = "a duration"
     number = float
     units: ClassVar = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+    def _plain(self) -> tuple[dict[str, Any], ...]:
+        return () if self.low > 0 else ({"const": 0},)
 
 
 class Size(_Number):
     """Bytes, from `256KiB`, `8MiB` or a plain number of them."""
 
     pattern = r"[1-9][0-9]{0,14}(B|KiB|MiB|GiB|kB|MB)?"
-    other = ({"type": "integer", "minimum": 1},)
     expected = "a size such as 256KiB, 8MiB or a number of bytes"
     between = "a size"
     number = int
@@ -96,7 +106,6 @@ class Whole(_Number):
     def __init__(self, low: str, high: str) -> None:
         super().__init__(low, high)
         self.expected = self.bounds
-        self.other = ({"type": "integer", "minimum": self.low, "maximum": self.high},)
 
     def read(self, value: Any) -> Any:
         return super().read(None if isinstance(value, float) else value)

@@ -16,7 +16,7 @@ from pydantic_core import core_schema
 from gateway import __version__, errors
 from gateway.config import CONNECTION
 from gateway.errors import CODES
-from gateway.http.requests import REQUEST_ID
+from gateway.http.requests import BODY_TYPES, REQUEST_ID
 from gateway.http.routes import Parameter, Route
 from gateway.http.schemas import MODELS
 from gateway.ids import NATIVE
@@ -102,7 +102,6 @@ _BUDGET = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
 _ALWAYS = ("X-Request-Id", "Cache-Control", "X-Content-Type-Options", "Server-Timing")
 _FROM_REPLIES = ("not-found", "conflict", "provider-rejected")
 """Problems that a provider's reply can stand behind, so that they hand on its `Retry-After` though no repeat may help."""
-_BODY_TYPES = {"POST": ("application/json",), "PATCH": ("application/merge-patch+json", "application/json")}
 
 _OPPORTUNITY: Mapping[str, Any] = {
     "id": "sales:opp_abc123def456", "native_id": "opp_abc123def456", "connection": "sales", "provider": "some-crm",
@@ -221,7 +220,7 @@ def _operation(route: Route) -> dict[str, Any]:
         "responses": {str(route.status): _success(route), **_problems(route)},
     }
     if route.body is not None:
-        content = {media: {"schema": _ref(route.body)} for media in _BODY_TYPES[route.method]}
+        content = {media: {"schema": _ref(route.body)} for media in BODY_TYPES[route.method]}
         operation["requestBody"] = {"required": True, "content": content}
     if route.scope is not None:
         scopes = [route.scope] if route.scope else []

@@ -21,7 +21,8 @@ _HANDLING = re.compile(r'\s*handling\s*=\s*"?(strict|lenient)"?\s*(?:;.*)?\Z', r
 _PREFERENCES = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*")+')
 """A list's members; a comma within quotes separates nothing."""
 _ID = re.compile(rb"(?:[A-Za-z0-9._~-]|:|%3[Aa])+\Z")
-_JSON_TYPES = {"POST": ("application/json",), "PATCH": ("application/json", "application/merge-patch+json")}
+BODY_TYPES = {"POST": ("application/json",), "PATCH": ("application/merge-patch+json", "application/json")}
+"""The media types that a body is taken in."""
 
 
 class Headers:
@@ -154,7 +155,7 @@ def raw_id(scope: Scope) -> str:
 async def json_body(scope: Scope, receive: Receive, headers: Headers, most: int) -> Json:
     """The body as strict JSON, of at most `most` bytes, also when it comes in chunks without a length."""
     content_type = headers.one("content-type")
-    types = _JSON_TYPES[scope["method"]]
+    types = BODY_TYPES[scope["method"]]
     kind, _, parameters = (content_type or "").partition(";")
     charset = parameters.strip().lower().replace('"', "")
     if kind.strip().lower() not in types or charset not in ("", "charset=utf-8"):

@@ -3,7 +3,7 @@
 Needs hypothesis. The same records come each time: nothing is drawn at random between two runs.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TypeVar
@@ -12,11 +12,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from gateway.codecs import Inexact, Unencodable, Unreadable
+from gateway import codecs
+from gateway.codecs import Codec, Inexact, Unencodable, Unreadable
 from gateway.fields import Group, Leaf, Many, Node, Nothing, Row, Table
 from gateway.pointer import put, tokens
 from gateway.strict_json import Json
-from gateway.testing.mutations import JUNK, MARKER
+from gateway.testing.mutations import JUNK, MARKER, at, nodes, starred, within
 
 _T = TypeVar("_T")
 _Made = SearchStrategy[Json]
@@ -85,27 +86,33 @@ def _instants(plain: bool) -> _Made:
     )  # fmt: skip
 
 
-def _by_codec(name: str, plain: bool) -> _Made | None:
-    """Values as a codec of the gateway reads them, `plain` only in the one spelling that rendering has."""
-    made: Mapping[str, Callable[[], _Made]] = {
-        "text": _texts,
-        "flag": st.booleans,
-        "whole_number": lambda: st.integers(-(10**9), 10**9),
-        "decimal_number": _numbers,
-        "decimal_text": lambda: _numbers().map(lambda number: format(Decimal(number), "f")),
-        "percent": lambda: _percentages(plain),
-        "currency": lambda: st.sampled_from(("EUR", "BRL", "USD", "JPY")),
-        "day": _days,
-        "anything": lambda: st.booleans() | _texts() | st.lists(st.integers(), max_size=2),
-    }
-    if "instant" in name:
-        return _instants(plain)
-    return made[name]() if name in made else None
+_MADE: tuple[tuple[Codec, Callable[[bool], _Made]], ...] = (
+    (codecs.text, lambda plain: _texts()),
+    (codecs.flag, lambda plain: st.booleans()),
+    (codecs.whole_number, lambda plain: st.integers(-(10**9), 10**9)),
+    (codecs.decimal_number, lambda plain: _numbers()),
+    (codecs.decimal_text, lambda plain: _numbers().map(lambda number: format(Decimal(number), "f"))),
+    (codecs.percent, lambda plain: _percentages(plain)),
+    (codecs.currency, lambda plain: st.sampled_from(("EUR", "BRL", "USD", "JPY"))),
+    (codecs.day, lambda plain: _days()),
+    (codecs.anything, lambda plain: st.booleans() | _texts() | st.lists(st.integers(), max_size=2)),
+    (codecs.instant(), lambda plain: _instants(plain)),
+)
+
+
+def _by_codec(codec: Codec, plain: bool) -> _Made | None:
+    """Values as a codec of the gateway reads them, `plain` only in the one spelling that rendering has.
+
+    Known by the function that decodes, not by its name, which a stranger's codec may have too; the codecs of one maker,
+    such as the instants of each zone, share its code.
+    """
+    decoding = getattr(codec.decode, "__code__", None)
+    return next((made(plain) for own, made in _MADE if own.decode.__code__ is decoding), None)
 
 
 def values_of(row: Row, seen: list[Json], plain: bool) -> _Made:
     """Values for the place of a row: by its codec where that is one of the gateway's, else such as the samples have."""
-    own = _by_codec(row.codec.name, plain) if row.codec is not None and not row.joint else None
+    own = _by_codec(row.codec, plain) if row.codec is not None and not row.joint else None
     if own is not None:
         return own
     found = [value for value in seen if value is not None and _comes_back(row, value)]
@@ -114,11 +121,12 @@ def values_of(row: Row, seen: list[Json], plain: bool) -> _Made:
 
 
 def _comes_back(row: Row, value: Json) -> bool:
-    """Whether an adapter's own codec has this spelling for what it reads of it: it may read several alike."""
-    if row.codec is None or row.codec.encode is None or row.joint:
+    """Whether an adapter's own codec reads this, and spells what it has read in this way: it may read several alike."""
+    if row.codec is None or row.joint:
         return True
     try:
-        return bool(row.codec.encode(row.codec.decode(value)) == value)
+        read = row.codec.decode(value)
+        return row.codec.encode is None or bool(row.codec.encode(read) == value)
     except (Unreadable, Inexact, Unencodable):
         return False
 
@@ -136,8 +144,10 @@ class Records:
         self._junk: dict[str, tuple[Json, ...]] = {}
         self._never_null: set[str] = set()
         for sample in samples:
-            for pointer, value in _values(sample, ""):
-                self._seen.setdefault(pointer, []).append(value)
+            unread = [issue.path for issue in table.read(sample).issues]
+            for pointer in nodes(sample):
+                if not any(within(pointer, place) or within(place, pointer) for place in unread):
+                    self._seen.setdefault(starred(pointer), []).append(at(sample, pointer))
 
     def strategy(self) -> SearchStrategy[dict[str, Json]]:
         """Whole records, thin ones, and, unless plain, such as have junk in a place or null for an object."""
@@ -195,7 +205,7 @@ class Records:
                 if not node.nullable:
                     self._never_null.update(base + pointer for pointer in row.pointers)
                 for pointer in row.pointers[:1] if self._plain and not row.joint else row.pointers:
-                    known = row.codec is not None and _by_codec(row.codec.name, True) is not None and not row.joint
+                    known = row.codec is not None and _by_codec(row.codec, True) is not None and not row.joint
                     if pointer not in places or known or _encodes(row):
                         # What an adapter's own codec takes is its own affair: samples show it.
                         self._junk[base + pointer] = tuple(one for one in JUNK if one is not None) if known else ()
@@ -229,16 +239,6 @@ def _nested(flat: dict[str, Json]) -> dict[str, Json]:
     for pointer, value in flat.items():
         put(record, pointer, value)
     return record
-
-
-def _values(value: Json, pointer: str) -> Iterator[tuple[str, Json]]:
-    """(pointer, value) of everything inside, `*` for any index."""
-    inner = (
-        value.items() if isinstance(value, dict) else (("*", one) for one in value) if isinstance(value, list) else ()
-    )
-    for name, part in inner:
-        yield f"{pointer}/{name}", part
-        yield from _values(part, f"{pointer}/{name}")
 
 
 __all__ = ["NAUGHTY", "Records", "each", "values_of"]

@@ -3,6 +3,7 @@
 Nothing here changes the record that it is given.
 """
 
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -28,6 +29,8 @@ JUNK: tuple[Json, ...] = (
     True, False, [], {}, [None], ["junk"], [[]], {"junk": {"id": ["x"]}}, [{"id": 5}, 7], deep(),
 )  # fmt: skip
 """A value of each type and shape, for any place."""
+
+_INDEX = re.compile(r"/\d+(?=/|\Z)")
 
 HTML = "<html><body><h1>502 Bad Gateway</h1></body></html>"
 
@@ -61,6 +64,11 @@ def nodes(value: Json, pointer: str = "") -> Iterator[str]:
 def within(pointer: str, outer: str) -> bool:
     """Whether `pointer` names the place of `outer` or one inside it."""
     return pointer == outer or pointer.startswith(f"{outer}/")
+
+
+def starred(pointer: str) -> str:
+    """The pointer with `*` for every index, as tables spell the places in lists."""
+    return _INDEX.sub("/*", pointer)
 
 
 def at(value: Json, pointer: str) -> Json:

@@ -14,7 +14,7 @@ from gateway.pointer import leaves, put
 from gateway.rendering import render
 from gateway.strict_json import Json
 from gateway.testing.kit import Faults, Kit, in_each_dialect
-from gateway.testing.mutations import replaced, within
+from gateway.testing.mutations import replaced, starred, within
 from gateway.testing.on_reading import fingerprint, in_zones
 from gateway.testing.replay import exact
 from gateway.writing import plan
@@ -39,15 +39,22 @@ def _sample_records(kit: Kit) -> list[dict[str, Json]]:
 
 
 def _writes_back(row: Row) -> bool:
-    return bool(row.pointers) and not row.joint and row.codec is not None and row.codec.encode is not None
+    return bool(row.pointers) and row.codec is not None and row.codec.encode is not None
 
 
-def _rendered(table: Table) -> tuple[set[str], set[str]]:
-    """(canonical paths that rendering carries, the places that it fills)."""
+def _carried(table: Table) -> set[str]:
+    """The canonical paths that rendering carries: by a row of their own, or by those that fill all their places."""
     rows = list(table.leaves())
-    places = {row.pointers[0] for _, row in rows if _writes_back(row)}
-    paths = {path for path, row in rows if _writes_back(row) or all(pointer in places for pointer in row.pointers)}
-    return paths, places
+    places = _filled(table)
+    return {
+        path for path, row in rows
+        if row.pointers and (_writes_back(row) or all(pointer in places for pointer in row.pointers))
+    }  # fmt: skip
+
+
+def _filled(table: Table, *, joint: bool = False) -> set[str]:
+    """The places that rendering fills; of rows that read several at once the first, which need not be where it was told."""
+    return {row.pointers[0] for _, row in table.leaves() if _writes_back(row) and row.joint == joint}
 
 
 def _same(value: Json, again: Json) -> bool:
@@ -69,7 +76,7 @@ def what_is_read_and_rendered_reads_the_same(kit: Kit) -> Faults:
     from gateway.testing.generated import Records, each
 
     table = kit.adapter.table
-    paths, _ = _rendered(table)
+    paths = _carried(table)
 
     def check(record: dict[str, Json]) -> Iterator[str]:
         reading = table.read(record)
@@ -97,13 +104,13 @@ def what_is_read_can_be_rendered_whole(kit: Kit) -> Faults:
     from gateway.testing.generated import Records, each
 
     table = kit.adapter.table
-    _, places = _rendered(table)
+    places, of_several = _filled(table), _filled(table, joint=True)
 
     def check(record: dict[str, Json]) -> Iterator[str]:
         rendered = dict(_told(render(table, table.read(record).values)))
         before = dict(_told(record))
         for pointer, value in before.items():
-            known = _starred(pointer)
+            known = starred(pointer)
             if not any(within(known, place) for place in places):
                 continue
             if pointer not in rendered:
@@ -111,7 +118,7 @@ def what_is_read_can_be_rendered_whole(kit: Kit) -> Faults:
             elif not _same(value, rendered[pointer]):
                 yield f"{pointer} is {_shown(value)}; read and rendered it is {_shown(rendered[pointer])}"
         for pointer in rendered.keys() - before.keys():
-            if rendered[pointer] != [] and _starred(pointer) not in table.beside:
+            if rendered[pointer] != [] and starred(pointer) not in of_several.union(table.beside):
                 yield f"{pointer} is made up in rendering: the record that was read has no such member"
 
     yield from each(Records(table, _sample_records(kit), plain=True).strategy(), _RECORDS, check)
@@ -119,10 +126,6 @@ def what_is_read_can_be_rendered_whole(kit: Kit) -> Faults:
 
 def _told(record: Json) -> Iterator[tuple[str, Json]]:
     return ((pointer, value) for pointer, value in leaves(record) if value is not None and value not in ([], {}))
-
-
-def _starred(pointer: str) -> str:
-    return re.sub(r"/\d+(?=/|\Z)", "/*", pointer)
 
 
 def _written(kit: Kit, operation: str) -> Iterator[tuple[str, Row, str]]:

@@ -6,7 +6,6 @@ otherwise are those that it was read for: that tells of what came by another way
 looked at and not used.
 """
 
-import re
 from collections.abc import Iterator
 from itertools import chain, islice, product
 
@@ -17,7 +16,7 @@ from gateway.fields import Row, Table
 from gateway.pointer import leaves
 from gateway.strict_json import Json
 from gateway.testing.kit import Faults, Kit, Sample, in_each_dialect
-from gateway.testing.mutations import removed, replaced, told_apart, within
+from gateway.testing.mutations import removed, replaced, starred, told_apart, within
 from gateway.testing.on_reading import fingerprint, value_at
 from gateway.testing.on_statuses import STAGE_MAP, values_for
 from gateway.testing.replay import exact
@@ -43,7 +42,7 @@ def only_declared_places_are_read(kit: Kit) -> Faults:
             declared = _declared(table, path)
             looked.setdefault(_top(path), set()).update(pointers)
             for pointer in sorted(pointers):
-                if not any(_touches(_starred(pointer), place) for place in declared):
+                if not any(_touches(starred(pointer), place) for place in declared):
                     yield f"{sample}: {path} is read at {pointer}, which its row does not declare"
         for name, entry in explain(table, sample.record, base).items():
             for source in entry.get("from", ()):
@@ -63,7 +62,7 @@ def every_declared_place_is_read(kit: Kit) -> Faults:
         if adapter not in adapters:
             adapters.append(adapter)
         for path, pointers in traced(adapter.table, sample.record)[1].read.items():
-            found.setdefault(path, set()).update(_starred(pointer) for pointer in pointers)
+            found.setdefault(path, set()).update(starred(pointer) for pointer in pointers)
     for adapter in adapters:
         for path, row in adapter.table.leaves():
             for place in row.pointers:
@@ -181,10 +180,6 @@ def _instead(table: Table, name: str, source: str) -> Iterator[str]:
 
 def _touches(pointer: str, place: str) -> bool:
     return within(pointer, place) or within(place, pointer)
-
-
-def _starred(pointer: str) -> str:
-    return re.sub(r"/\d+(?=/|\Z)", "/*", pointer)
 
 
 def _top(path: str) -> str:

@@ -12,6 +12,7 @@ from gateway.listing import Lister, Listing, Wanted
 from gateway.opportunities import Ask, Opportunities, deadline_in
 from gateway.strict_json import Json, dumps
 from gateway.testing.kit import Faults, Kit
+from gateway.testing.replay import Unwatched
 from gateway.testing.sandbox import SandboxServer, load_sandbox
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def over(kit: Kit, work: Callable[[Opportunities], Awaitable[_T]], key: str | No
             settings=adapter.Settings.model_validate(kit.settings), stages=kit.stages, budget=None,
         )  # fmt: skip
         connection = Connection(config, server.url, kit.key if key is None else key)
+        connection.drift = Unwatched(config.name)
         try:
             return await work(Opportunities(connection))
         finally:
