@@ -12,6 +12,7 @@ from gateway.adapter import Adapter, BudgetLeft, Call, Reply
 from gateway.config import Config, ConnectionConfig
 from gateway.drift import Drift
 from gateway.layers.asking import asking
+from gateway.layers.observe import observe
 from gateway.layers.retry import repeat_reads
 from gateway.layers.trip import Before, Send, Trip
 from gateway.wire import Wire
@@ -36,7 +37,7 @@ class Connection:
         self.drift = Drift(config.name)
         self._key = key
         self._wire = Wire(self.adapter, base_url, SecretStr(key), concurrency=concurrency, max_reply=max_reply)
-        self._send = layered(asking(self._wire.send))
+        self._send = observe(layered(asking(self._wire.send)), config.name)
         # Cursors are signed with what all replicas of a connection share and nobody else has.
         self.cursor_key = hmac.digest(key.encode(), f"cursor {self.name}".encode(), hashlib.sha256)
 
@@ -54,6 +55,11 @@ class Connection:
         if reply.status < 300:
             self._learn(call, reply)
         return reply
+
+    @property
+    def circuit(self) -> tuple[str, float]:
+        """(`closed`, `open` or `half-open`; seconds that it stays open). Nothing opens it yet."""
+        return "closed", 0.0
 
     def _learn(self, call: Call, reply: Reply) -> None:
         facts = self.adapter.learn(call, reply)
@@ -79,8 +85,7 @@ def layered(send: Send) -> Send:
     """The stack around the wire, outermost last.
 
     The order is an argument: what repeats a call stands outside of what bounds a single one, so that each try is bounded;
-    what answers without calling (a cache) will stand outside of what repeats; what observes stands outermost and sees
-    what the caller saw.
+    what answers without calling (a cache) will stand outside of what repeats. `observe` is put around all of them.
     """
     return repeat_reads(send)
 

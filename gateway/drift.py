@@ -10,11 +10,13 @@ from collections import Counter
 from collections.abc import Iterator
 
 from gateway.fields import Table
+from gateway.metrics import DRIFT
 from gateway.reading import Reading
 from gateway.strict_json import Json
 
 log = logging.getLogger("gateway")
 
+KINDS = ("new", "gone", "type")
 MOST = 200
 """How many different places are counted one by one; what comes beyond is counted together."""
 
@@ -32,6 +34,7 @@ class Drift:
     def __init__(self, connection: str) -> None:
         self.connection = connection
         self.seen: Counter[tuple[str, str]] = Counter()
+        self._counts = {kind: DRIFT.of(connection, kind) for kind in KINDS}
 
     def note(self, table: Table, reading: Reading, whole: bool) -> None:
         """Count what one record shows; one log line for each kind and place, the first time."""
@@ -44,6 +47,7 @@ class Drift:
                 else:
                     log.warning("connection %s: drift: %s at %s", self.connection, *sign)
             self.seen[sign] += 1
+            self._counts[sign[0]].add()
 
     def body(self) -> list[Json]:
         """As `/v1/connections` shows it: kind, place and count, most often seen first."""

@@ -12,6 +12,7 @@ from gateway.connections import Connections
 from gateway.errors import FieldError, Problem
 from gateway.idempotency import Idempotency, kept
 from gateway.ids import is_native, split
+from gateway.metrics import STATE_ERRORS
 from gateway.opportunities import Opportunities
 from gateway.settling import Settler
 from gateway.state.opening import state_of
@@ -53,6 +54,7 @@ class Gateway:
         try:
             await self.state.open()
         except StateUnavailable as error:
+            STATE_ERRORS.of().add()
             log.error("state store: %s; reads are answered, writes are refused until it is there", error)
         if settling:
             self.settler.start()

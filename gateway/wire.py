@@ -22,6 +22,7 @@ from gateway.decoding import Body
 from gateway.errors import BadAnswer, CallFailed, MaybeSent, NeverSent
 from gateway.pool import FAILURES, Flight, Pool, Request
 from gateway.target import PATH, RefusedCall, checked_headers, content_of, target_of
+from gateway.tracing import HEADER, handed_on
 
 __all__ = ["AiohttpTransport", "RefusedCall", "Wire"]
 
@@ -239,6 +240,9 @@ class Wire:
         headers = dict(_OWN_HEADERS)
         if content is not None:
             headers["Content-Type"] = "application/json"
+        trace = handed_on()
+        if trace is not None:
+            headers[HEADER] = trace
         if self._api_key is not None:
             headers.update(checked_headers(self._adapter.headers(self._api_key.get_secret_value())))
         request = httpx.Request(

@@ -13,13 +13,17 @@ from dataclasses import dataclass, field
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
+from gateway import metrics, spans, tracing
 from gateway.callers import ANYONE, Caller
 from gateway.errors import Outcome, Problem
 from gateway.gateway import Gateway
+from gateway.http.observing import LEFT, Request
 from gateway.http.requests import Headers, caller_key, request_id
 from gateway.http.routes import Route
 from gateway.state.store import UnsafeStore
 from gateway.strict_json import Json, dumps
+from gateway.waiting import Waiting
+from gateway.watchdog import watch
 
 log = logging.getLogger("gateway")
 
@@ -56,7 +60,8 @@ class Context:
     route: Route
     caller: Caller = ANYONE
     connection: str | None = None
-    provider_seconds: float = 0.0
+    waiting: Waiting = field(default_factory=Waiting)
+    """The time in which a provider was waited for."""
     tell: dict[str, str] = field(default_factory=dict)
 
 
@@ -88,6 +93,7 @@ class App:
             await send({"type": "websocket.close", "code": 1000})
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
+        workers, watching = metrics.WORKERS.of(), None
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
@@ -97,48 +103,62 @@ class App:
                     log.error("%s", error)
                     await send({"type": "lifespan.startup.failed", "message": str(error)})
                     return
+                spans.start()
+                watching = asyncio.create_task(watch())
+                workers.add()
                 await send({"type": "lifespan.startup.complete"})
             else:
+                if watching is not None:
+                    watching.cancel()
                 await self.gateway.aclose()
+                if spans.tracer is not None:
+                    await asyncio.to_thread(spans.stop)
+                workers.drop()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = time.perf_counter()
         headers = Headers(scope)
+        trace = tracing.read(headers.every(tracing.HEADER))
+        tracing.current.set(trace)
+        request = Request(scope["method"], request_id(headers), trace)
         context: Context | None = None
-        id_ = request_id(headers)
+        problem: Problem | None = None
+        crash: Exception | None = None
+        status = LEFT
         try:
-            route = self._route(scope)
-            context = Context(self.gateway, scope, receive, headers, id_, route)
-            reply = await self._handle(context)
-        except Problem as problem:
-            if context is not None and context.route.writes and problem.outcome is None:
-                problem.outcome = "not_applied"  # whoever sent something has said what became of it
-            if context is not None and problem.connection is None:
-                problem.connection = context.connection
-            reply = problem_reply(problem, id_)
-            if problem.status >= 500 and context is not None:
-                where = problem.connection or context.connection or "-"
-                # The route, not the path: an id is the caller's business.
-                log.warning("%s %s: %s at connection %s, request %s: %s", scope["method"], context.route.path,
-                            problem.code, where, id_, problem.detail)  # fmt: skip
-        except ClientDisconnect:
-            return
-        except asyncio.CancelledError:
-            raise
-        except Exception:
-            log.exception("request %s failed", id_)
-            outcome: Outcome | None = "unknown" if context is not None and context.route.writes else None
-            failed = Problem("internal-error", "The gateway failed; see its log for the request id.", outcome=outcome)
-            reply = problem_reply(failed, id_)
-        content = reply.content()
-        sent = self._headers(reply, context, id_, started, len(content))
-        if scope["method"] == "HEAD":
-            content = b""
-        start: Message = {"type": "http.response.start", "status": reply.status, "headers": sent}
-        await send(start)
-        await send({"type": "http.response.body", "body": content})
+            try:
+                route = self._route(scope)
+                context = Context(self.gateway, scope, receive, headers, request.id, route)
+                reply = await self._handle(context)
+            except Problem as raised:
+                problem = raised
+                if context is not None and context.route.writes and problem.outcome is None:
+                    problem.outcome = "not_applied"  # whoever sent something has said what became of it
+                if context is not None and problem.connection is None:
+                    problem.connection = context.connection
+                reply = problem_reply(problem, request.id)
+            except ClientDisconnect:
+                return
+            except Exception as error:
+                crash = error
+                outcome: Outcome | None = "unknown" if context is not None and context.route.writes else None
+                told = "The gateway failed; see its log for the request id."
+                problem = Problem("internal-error", told, outcome=outcome)
+                reply = problem_reply(problem, request.id)
+            content = reply.content()
+            sent = self._headers(reply, context, request, len(content))
+            if scope["method"] == "HEAD":
+                content = b""
+            status = reply.status
+            start: Message = {"type": "http.response.start", "status": status, "headers": sent}
+            await send(start)
+            await send({"type": "http.response.body", "body": content})
+        finally:
+            connection = context.connection if context is not None else None
+            if problem is not None and problem.connection is not None:
+                connection = problem.connection
+            request.ended(context.route if context is not None else None, status, connection, problem, crash)
 
     async def _handle(self, context: Context) -> Reply:
         """Caller, then scope, then the handler: nothing is looked at before it is known who asks."""
@@ -174,14 +194,14 @@ class App:
 
     @staticmethod
     def _headers(
-        reply: Reply, context: Context | None, id_: str, started: float, length: int
+        reply: Reply, context: Context | None, request: Request, length: int
     ) -> list[tuple[bytes, bytes]]:
-        provider = context.provider_seconds if context is not None else 0.0
-        gateway = max(0.0, time.perf_counter() - started - provider)
+        provider = context.waiting.seconds if context is not None else 0.0
+        gateway = max(0.0, time.perf_counter() - request.began - provider)
         told: Mapping[str, str] = {
             "content-type": reply.media,
             "content-length": str(length),
-            "x-request-id": id_,
+            "x-request-id": request.id,
             "cache-control": "private, no-store",
             "server-timing": f"gateway;dur={gateway * 1000:.2f}, provider;dur={provider * 1000:.2f}",
             "x-content-type-options": "nosniff",

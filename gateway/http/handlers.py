@@ -36,6 +36,7 @@ def _ask(context: Context, connection: Connection, parameters: dict[str, str], *
         caller=context.caller.name,
         urgent=urgent,
         request_id=context.request_id,
+        waiting=context.waiting,
     )
 
 
@@ -47,9 +48,8 @@ def _on(context: Context) -> tuple[Opportunities, str]:
     return opportunities, native
 
 
-def _done(context: Context, opportunities: Opportunities, ask: Ask) -> None:
-    """Note for the answer's headers what the provider took and what is left of its budget."""
-    context.provider_seconds += ask.provider_seconds
+def _done(context: Context, opportunities: Opportunities) -> None:
+    """Note for the answer's headers what is left of the provider's budget."""
     left = opportunities.connection.budget_left
     if left is not None and left.remaining is not None:
         context.tell["ratelimit"] = f'"provider";r={left.remaining}'
@@ -68,7 +68,7 @@ async def get_opportunity(context: Context) -> Reply:
     try:
         answer = await opportunities.get(native, ask)
     finally:
-        _done(context, opportunities, ask)
+        _done(context, opportunities)
     return Reply(body={"data": answer.data, "meta": answer.meta})
 
 
@@ -91,7 +91,7 @@ async def list_opportunities(context: Context) -> Reply:
         problem.connection = opportunities.name
         raise
     finally:
-        _done(context, opportunities, ask)
+        _done(context, opportunities)
     page = {"next_cursor": listing.next_cursor, "limit": listing.limit}
     return Reply(body={"data": listing.data, "page": page, "meta": listing.meta})
 
@@ -144,10 +144,7 @@ async def _by_ids(context: Context, parameters: dict[str, str]) -> Reply:
         try:
             opportunities, native = context.gateway.route(context.caller, header, id_)
             ask = _ask(context, opportunities.connection, parameters, urgent=False)
-            try:
-                answer = await opportunities.get(native, ask)
-            finally:
-                context.provider_seconds = max(context.provider_seconds, ask.provider_seconds)
+            answer = await opportunities.get(native, ask)
             told[id_] = (answer.data, answer.meta)
         except Problem as problem:
             told[id_] = (None, {"problem": problem.body(context.request_id)})
@@ -224,7 +221,7 @@ async def _written(
     try:
         kept = await written(context, opportunities, operation, ask, work, key=key, body=body, native_id=native_id)
     finally:
-        _done(context, opportunities, ask)
+        _done(context, opportunities)
     return Reply(kept.status, raw=kept.content, headers=dict(kept.headers))
 
 

@@ -13,6 +13,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.errors import Problem
 from gateway.http.app import PROBLEM
+from gateway.http.observing import count
+from gateway.metrics import OTHER
 from gateway.strict_json import dumps
 
 HEADERS_BYTES = 32 * 1024
@@ -50,6 +52,7 @@ class Protocol(HttpToolsProtocol):
 
     def _refuse(self, problem: Problem) -> None:
         request_id = uuid.uuid4().hex
+        count(OTHER, OTHER, problem.status, 0.0)
         body = dumps(problem.body(request_id))
         head = (
             f"HTTP/1.1 {problem.status} {problem.title}\r\ncontent-type: {PROBLEM}\r\ncontent-length: {len(body)}\r\n"

@@ -1,18 +1,22 @@
 """`crm-gateway serve`: sandboxes first, then one server or several worker processes on one listening socket."""
 
+import contextlib
 import json
 import logging
 import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 
 import uvicorn
 
+from gateway import logs, metrics
 from gateway.config import Config, load_config
 from gateway.gateway import Gateway
 from gateway.http.app import App
@@ -25,6 +29,9 @@ GRACE_SECONDS = 15
 
 _CONFIG = "CRM_GATEWAY_WORKER_CONFIG"
 _BASE_URLS = "CRM_GATEWAY_WORKER_BASE_URLS"
+_METRICS = "CRM_GATEWAY_WORKER_METRICS"
+
+log = logging.getLogger("gateway")
 
 
 def application(config: Config, base_urls: dict[str, str]) -> App:
@@ -35,14 +42,18 @@ def application(config: Config, base_urls: dict[str, str]) -> App:
 def worker() -> App:
     """The application in a worker process, which finds its configuration where `serve` left word of it."""
     configure_logging()
+    if os.environ.get(_METRICS):
+        try:
+            metrics.share(Path(os.environ[_METRICS]))
+        except OSError as error:
+            log.error("metrics: this worker counts for itself: %s", error.strerror or error)
     return application(load_config(os.environ[_CONFIG]), json.loads(os.environ[_BASE_URLS]))
 
 
 def configure_logging() -> None:
-    """Warnings and errors of the gateway on standard error, a line each."""
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    """As the environment says: a worker has it of `serve`."""
+    form: logs.Format = "json" if os.environ.get(logs.FORMAT) == "json" else "text"
+    logs.configure(form, every_request=os.environ.get(logs.ACCESS, "0") not in ("", "0"))
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -93,7 +104,22 @@ def serve(config: Config, path: Path, host: str, port: int, workers: int) -> Non
             "gateway.http.serving:worker", factory=True, workers=workers, timeout_graceful_shutdown=GRACE_SECONDS
         )
         threading.Thread(target=_announce, args=(sock.getsockname(), url), daemon=True).start()
-        Multiprocess(settings, sockets=[sock]).run()
+        with _counting_together():
+            Multiprocess(settings, sockets=[sock]).run()
+
+
+@contextlib.contextmanager
+def _counting_together() -> Iterator[None]:
+    """A folder for what the workers count; where there cannot be one, each counts for itself."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="crm-gateway-", ignore_cleanup_errors=True)
+    except OSError as error:
+        log.error("metrics: each worker counts for itself: %s", error.strerror or error)
+        yield
+        return
+    with folder as path:
+        os.environ[_METRICS] = path
+        yield
 
 
 def _announce(address: tuple[str, int], url: str) -> None:
