@@ -20,8 +20,14 @@ from gateway.strict_json import Json
 @click.option("--host", help="Instead of `server.host`.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Instead of `server.port`; 0 takes any free one.")
 @click.option("--workers", type=click.IntRange(1, 64), help="Instead of `server.workers`.")
-@click.option("--log-format", type=click.Choice(FORMATS), default="text", envvar=FORMAT, show_envvar=True,
-              help="Log lines on standard error: for people or for programs.")
+@click.option(
+    "--log-format",
+    type=click.Choice(FORMATS),
+    default="text",
+    envvar=FORMAT,
+    show_envvar=True,
+    help="Log lines on standard error: for people or for programs.",
+)
 @click.option("--access-log", is_flag=True, envvar=ACCESS, show_envvar=True, help="A log line for each request.")
 def serve(
     config_path: Path | None, host: str | None, port: int | None, workers: int | None, log_format: str, access_log: bool

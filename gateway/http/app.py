@@ -193,9 +193,7 @@ class App:
         return route
 
     @staticmethod
-    def _headers(
-        reply: Reply, context: Context | None, request: Request, length: int
-    ) -> list[tuple[bytes, bytes]]:
+    def _headers(reply: Reply, context: Context | None, request: Request, length: int) -> list[tuple[bytes, bytes]]:
         provider = context.waiting.seconds if context is not None else 0.0
         gateway = max(0.0, time.perf_counter() - request.began - provider)
         told: Mapping[str, str] = {

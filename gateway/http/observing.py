@@ -46,7 +46,7 @@ class Request:
         count(path, self.method, status, seconds)
         if self._span is not None:
             error = problem.code if problem is not None and status >= 500 else None
-            about = {"http.route": path, "http.response.status_code": status}
+            about: dict[str, str | int] = {"http.route": path, "http.response.status_code": status}
             self._span.close(error, f"{self.method} {path}", about)
         failed = status >= 500
         if not failed and not logs.access.isEnabledFor(logging.INFO):
