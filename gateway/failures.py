@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 
 from gateway.adapter import Adapter, Call, Reply
 from gateway.errors import BadAnswer, CallFailed, FieldError, NeverSent, Outcome, Problem, ProviderDetail
+from gateway.scrubbing import pattern_of, scrubbed
 
 MESSAGE_LENGTH = 200
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://\S+", re.IGNORECASE)
@@ -86,7 +87,7 @@ def problem_of_reply(adapter: Adapter, reply: Reply, call: Call, connection: str
     `secret`, and whatever the adapter makes of it for its headers, is scrubbed from all that is passed on.
     """
     rejection = adapter.problem(reply)
-    secrets = _forms_of(adapter, secret)
+    secrets = pattern_of(_forms_of(adapter, secret))
     code = adapter.code_for(reply) or _BY_STATUS.get(reply.status)
     if code is None:
         code = "provider-error" if reply.status >= 500 else "provider-rejected"
@@ -110,7 +111,7 @@ def problem_of_reply(adapter: Adapter, reply: Reply, call: Call, connection: str
     if seconds is None and code == "rate-limited":
         seconds = 60
     errors = [
-        FieldError(_canonical(adapter, call, name), _scrubbed(what, secrets) or "refused")
+        FieldError(_scrubbed(_canonical(adapter, call, name), secrets) or "", _scrubbed(what, secrets) or "refused")
         for name, what in rejection.fields.items()
     ]
     return Problem(
@@ -150,12 +151,9 @@ def _forms_of(adapter: Adapter, secret: str) -> tuple[str, ...]:
     return tuple(word for word in words if len(word) >= 8 or word == secret)
 
 
-def _scrubbed(text: str | None, secrets: tuple[str, ...]) -> str | None:
+def _scrubbed(text: str | None, secrets: re.Pattern[str] | None) -> str | None:
     """`text` without addresses, control characters and anything that begins like a credential; cut to a line."""
     if text is None:
         return None
-    text = _URL.sub("[address]", _CONTROLS.sub(" ", text))
-    for secret in secrets:
-        if len(secret) >= 4:
-            text = re.sub(re.escape(secret[: max(4, len(secret) // 3)]) + r"\S*", "[key]", text)
+    text = scrubbed(_URL.sub("[address]", _CONTROLS.sub(" ", text)), secrets)
     return text if len(text) <= MESSAGE_LENGTH else text[: MESSAGE_LENGTH - 1] + "…"

@@ -137,7 +137,8 @@ def cells() -> Cells:
 
 REQUESTS = Metric(
     Count, "crm_gateway_requests_total", ("route", "method", "status"),
-    "Requests, by the route's template. `other`: no such route or method, or no HTTP. Status 499: the caller left before the answer.",
+    "Requests, by the route's template. `other`: no such route or method, or no HTTP. Status 499: the caller left before "
+    "the answer.",
 )  # fmt: skip
 REQUEST_SECONDS = Metric(
     Spread, "crm_gateway_request_duration_seconds", ("route",),

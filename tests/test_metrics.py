@@ -11,6 +11,7 @@ import time
 import timeit
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -324,6 +325,7 @@ def test_where_there_is_no_more_room_nothing_breaks(monkeypatch: pytest.MonkeyPa
 COUNTING = """
 import sys, time
 from pathlib import Path
+from types import SimpleNamespace
 from gateway import metrics
 metrics.share(Path(sys.argv[1]))
 metrics.REQUESTS.of("/healthz", "GET", "200").add(float(sys.argv[2]))
@@ -440,6 +442,7 @@ def _is_there(pid: str) -> bool:
 
 def test_all_metrics_of_a_request_cost_some_microseconds() -> None:
     route = next(route for route in routes() if route.name == "get_opportunity")
+    context: Any = SimpleNamespace(route=route, connection="raze")
     reply, call, times = Reply(200), Call("get", "GET", "/x"), 2000
 
     async def sent(call: Call, trip: Trip) -> Reply:
@@ -452,7 +455,7 @@ def test_all_metrics_of_a_request_cost_some_microseconds() -> None:
         for _ in range(times):
             request = Request("GET", "an-id", None)
             await observed(call, Trip(1.0))
-            request.ended(route, 200, "raze")
+            request.ended(context, 200)
 
     cost = min(timeit.repeat(lambda: asyncio.run(requests()), number=1, repeat=7)) / times
     assert cost < 50e-6, "5 on a quiet machine"

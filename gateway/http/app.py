@@ -125,40 +125,38 @@ class App:
         context: Context | None = None
         problem: Problem | None = None
         crash: Exception | None = None
-        status = LEFT
         try:
-            try:
-                route = self._route(scope)
-                context = Context(self.gateway, scope, receive, headers, request.id, route)
-                reply = await self._handle(context)
-            except Problem as raised:
-                problem = raised
-                if context is not None and context.route.writes and problem.outcome is None:
-                    problem.outcome = "not_applied"  # whoever sent something has said what became of it
-                if context is not None and problem.connection is None:
-                    problem.connection = context.connection
-                reply = problem_reply(problem, request.id)
-            except ClientDisconnect:
+            route = self._route(scope)
+            context = Context(self.gateway, scope, receive, headers, request.id, route)
+            reply = await self._handle(context)
+            reply.raw = reply.content()  # here, so that what cannot be written is a failure like any other
+        except Problem as raised:
+            problem = raised
+            if context is not None and context.route.writes and problem.outcome is None:
+                problem.outcome = "not_applied"  # whoever sent something has said what became of it
+            if context is not None and problem.connection is None:
+                problem.connection = context.connection
+            reply = problem_reply(problem, request.id)
+        except (ClientDisconnect, asyncio.CancelledError) as left:
+            request.ended(context, LEFT)
+            if isinstance(left, ClientDisconnect):
                 return
-            except Exception as error:
-                crash = error
-                outcome: Outcome | None = "unknown" if context is not None and context.route.writes else None
-                told = "The gateway failed; see its log for the request id."
-                problem = Problem("internal-error", told, outcome=outcome)
-                reply = problem_reply(problem, request.id)
-            content = reply.content()
-            sent = self._headers(reply, context, request, len(content))
-            if scope["method"] == "HEAD":
-                content = b""
-            status = reply.status
-            start: Message = {"type": "http.response.start", "status": status, "headers": sent}
-            await send(start)
-            await send({"type": "http.response.body", "body": content})
-        finally:
-            connection = context.connection if context is not None else None
-            if problem is not None and problem.connection is not None:
-                connection = problem.connection
-            request.ended(context.route if context is not None else None, status, connection, problem, crash)
+            raise
+        except Exception as error:
+            crash = error
+            outcome: Outcome | None = "unknown" if context is not None and context.route.writes else None
+            told = "The gateway failed; see its log for the request id."
+            problem = Problem("internal-error", told, outcome=outcome)
+            reply = problem_reply(problem, request.id)
+        content = reply.content()
+        sent = self._headers(reply, context, request, len(content))
+        if scope["method"] == "HEAD":
+            content = b""
+        # Before it is sent: whoever has the answer and looks into the log or at the metrics finds it there.
+        request.ended(context, reply.status, problem, crash)
+        start: Message = {"type": "http.response.start", "status": reply.status, "headers": sent}
+        await send(start)
+        await send({"type": "http.response.body", "body": content})
 
     async def _handle(self, context: Context) -> Reply:
         """Caller, then scope, then the handler: nothing is looked at before it is known who asks."""

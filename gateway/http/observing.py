@@ -5,12 +5,15 @@ Nothing of it holds what the caller wrote but the request id: no path, query, id
 
 import logging
 import time
+from typing import TYPE_CHECKING
 
 from gateway import logs, spans
 from gateway.errors import Problem
-from gateway.http.routes import Route
 from gateway.metrics import OTHER, REQUEST_SECONDS, REQUESTS, REQUESTS_NOW, Count, Spread
 from gateway.tracing import Trace
+
+if TYPE_CHECKING:
+    from gateway.http.app import Context
 
 log = logging.getLogger("gateway")
 
@@ -36,13 +39,12 @@ class Request:
         _now.add()
 
     def ended(
-        self, route: Route | None, status: int, connection: str | None = None, problem: Problem | None = None,
-        crash: BaseException | None = None,
-    ) -> None:  # fmt: skip
-        """Answered like this; or, with status 499, not at all."""
+        self, context: "Context | None", status: int, problem: Problem | None = None, crash: Exception | None = None
+    ) -> None:
+        """Answered like this; or, with status 499, not at all. `context` None: no route was found."""
         seconds = time.perf_counter() - self.began
         _now.drop()
-        path = route.path if route is not None else OTHER
+        path = context.route.path if context is not None else OTHER
         count(path, self.method, status, seconds)
         if self._span is not None:
             error = problem.code if problem is not None and status >= 500 else None
@@ -51,6 +53,9 @@ class Request:
         failed = status >= 500
         if not failed and not logs.access.isEnabledFor(logging.INFO):
             return
+        connection = problem.connection if problem is not None else None
+        if connection is None and context is not None:
+            connection = context.connection
         told = {
             "request_id": self.id, "connection": connection, "method": self.method, "route": path, "status": status,
             "code": problem.code if problem is not None else None, "milliseconds": round(seconds * 1000, 1),
