@@ -34,7 +34,7 @@ class Connection:
         self.config = config
         self.is_sandbox = config.base_url == SANDBOX
         self.budget_left: BudgetLeft | None = None
-        self.drift = Drift(config.name)
+        self.drift = Drift(config.name, key)
         self._key = key
         self._wire = Wire(self.adapter, base_url, SecretStr(key), concurrency=concurrency, max_reply=max_reply)
         self._send = observe(layered(asking(self._wire.send)), config.name)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from gateway.fields import Table
 from gateway.metrics import DRIFT
 from gateway.reading import Reading
+from gateway.scrubbing import scrubbed
 from gateway.strict_json import Json
 
 log = logging.getLogger("gateway")
@@ -29,10 +30,11 @@ def folded(pointer: str) -> str:
 
 
 class Drift:
-    """What was seen of one connection."""
+    """What was seen of one connection. A place that shows its `secret` is not told: members have a provider's names."""
 
-    def __init__(self, connection: str) -> None:
+    def __init__(self, connection: str, secret: str = "") -> None:
         self.connection = connection
+        self._secrets = (secret,)
         self.seen: Counter[tuple[str, str]] = Counter()
         self._counts = {kind: DRIFT.of(connection, kind) for kind in KINDS}
 
@@ -40,7 +42,8 @@ class Drift:
         """Count what one record shows; one log line for each kind and place, the first time."""
         if not (reading.extensions or reading.issues or (whole and reading.missing)):
             return
-        for sign in set(signs(table, reading, whole)):
+        for kind, place in set(signs(table, reading, whole)):
+            sign = kind, scrubbed(place, self._secrets)
             if sign not in self.seen:
                 if len(self.seen) >= MOST:
                     sign = (sign[0], "…")

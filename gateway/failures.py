@@ -9,9 +9,10 @@ from email.utils import parsedate_to_datetime
 
 from gateway.adapter import Adapter, Call, Reply
 from gateway.errors import BadAnswer, CallFailed, FieldError, NeverSent, Outcome, Problem, ProviderDetail
-from gateway.scrubbing import pattern_of, scrubbed
+from gateway.scrubbing import scrubbed
 
 MESSAGE_LENGTH = 200
+_LOOKED_AT = 20 * MESSAGE_LENGTH
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://\S+", re.IGNORECASE)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
@@ -87,7 +88,7 @@ def problem_of_reply(adapter: Adapter, reply: Reply, call: Call, connection: str
     `secret`, and whatever the adapter makes of it for its headers, is scrubbed from all that is passed on.
     """
     rejection = adapter.problem(reply)
-    secrets = pattern_of(_forms_of(adapter, secret))
+    secrets = _forms_of(adapter, secret)
     code = adapter.code_for(reply) or _BY_STATUS.get(reply.status)
     if code is None:
         code = "provider-error" if reply.status >= 500 else "provider-rejected"
@@ -151,9 +152,9 @@ def _forms_of(adapter: Adapter, secret: str) -> tuple[str, ...]:
     return tuple(word for word in words if len(word) >= 8 or word == secret)
 
 
-def _scrubbed(text: str | None, secrets: re.Pattern[str] | None) -> str | None:
+def _scrubbed(text: str | None, secrets: tuple[str, ...]) -> str | None:
     """`text` without addresses, control characters and anything that begins like a credential; cut to a line."""
     if text is None:
         return None
-    text = scrubbed(_URL.sub("[address]", _CONTROLS.sub(" ", text)), secrets)
+    text = scrubbed(_URL.sub("[address]", _CONTROLS.sub(" ", text[:_LOOKED_AT])), secrets)
     return text if len(text) <= MESSAGE_LENGTH else text[: MESSAGE_LENGTH - 1] + "…"

@@ -118,8 +118,8 @@ class Write:
     operation: str
     method: str
     route: str
-    body: Json
-    key: str | None
+    body: Json = field(repr=False)
+    key: str | None = field(repr=False)
     lease: float
     native_id: str = ""
 

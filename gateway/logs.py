@@ -1,7 +1,7 @@
 """Log lines on standard error: text for people or JSON for programs, one line each.
 
-A line of a request has its fields in `record.told`. No line holds the id of a record, a query, a body or a key; an exception
-is told by its class and where it was raised, since its text may quote any of these.
+A line of a request has its fields in `record.told`. No line holds the id of a record, a query, a body or a key; an
+exception is told by its class and where it was raised, since its text may quote any of these.
 """
 
 import json

@@ -5,8 +5,8 @@
     CALL_SECONDS.of("raze").note(0.1)               how long it took
 
 A process counts in one place, whatever runs in it; `share` lets the workers of one server answer for each other.
-Labels come from declarations (routes by their template, connections by their configured name), never from what a caller or a
-provider sent; beyond `MOST` combinations a metric counts under `other`, so that no input can make it grow.
+Labels come from declarations (routes by their template, connections by their configured name), never from what a caller or
+a provider sent; beyond `MOST` combinations a metric counts under `other`, so that no input can make it grow.
 """
 
 import json

@@ -3,39 +3,46 @@
 import base64
 import re
 from collections.abc import Iterable
+from functools import lru_cache
+from urllib.parse import unquote
 
 HIDDEN = "[key]"
-_SHORTEST = 8
-"""Base64 shorter than this is found in texts by chance."""
+_PLAIN, _BASE64 = 8, 12
+"""A piece of a secret that is so long is taken for one; shorter ones occur by chance."""
+_WORD = re.compile(r"\S+")
+_ALPHABET = str.maketrans("-_", "+/")
 
 
-def pattern_of(secrets: Iterable[str]) -> re.Pattern[str] | None:
-    """Matches each word with what begins like one of the secrets: plain, URL-encoded or Base64. None without secrets."""
-    forms = [form for secret in secrets if len(secret) >= 4 for form in _forms(secret)]
-    return re.compile("|".join(forms)) if forms else None
+def scrubbed(text: str, secrets: Iterable[str]) -> str:
+    """The text without each word in which a secret begins, or a piece of one is: plain, URL-encoded or Base64.
+
+    Secrets of less than four characters are left alone: they cannot be told from words.
+    """
+    pieces = [_pieces(secret) for secret in secrets if len(secret) >= 4]
+
+    def shown(match: re.Match[str]) -> str:
+        word = match[0]
+        plain, encoded = unquote(word), unquote(word).translate(_ALPHABET)
+        for as_is, in_base64 in pieces:
+            if any(piece in word or piece in plain for piece in as_is) or any(piece in encoded for piece in in_base64):
+                return HIDDEN
+        return word
+
+    return _WORD.sub(shown, text) if pieces else text
 
 
-def scrubbed(text: str, pattern: re.Pattern[str] | None) -> str:
-    """The text without what the pattern matches."""
-    return text if pattern is None else pattern.sub(HIDDEN, text)
-
-
-def _forms(secret: str) -> Iterable[str]:
-    begin = secret[: max(4, len(secret) // 3)]
-    yield "".join(_encoded(character) for character in begin) + r"\S*"
+@lru_cache(maxsize=64)
+def _pieces(secret: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What shows a secret: (pieces of it as it is, pieces of it in Base64)."""
+    in_base64: list[str] = []
     raw = secret.encode()
     for shift in range(3):  # a secret behind other bytes is written in one of three ways
         told = base64.b64encode(bytes(shift) + raw).decode().rstrip("=")
-        whole = told[(0, 2, 3)[shift] : len(told) - bool((shift + len(raw)) % 3)]  # what its neighbours do not change
-        part = whole[: max(_SHORTEST, len(whole) // 3)]
-        if len(part) >= _SHORTEST:
-            yield r"\S*" + "".join(_BASE64.get(character, character) for character in part) + r"\S*"
+        # Without the characters that its neighbours change.
+        whole = told[(0, 2, 3)[shift] : len(told) - bool((shift + len(raw)) % 3)]
+        in_base64 += _windows(whole, _BASE64) if len(whole) >= _PLAIN else ()
+    return (secret[: max(4, len(secret) // 3)], *_windows(secret, _PLAIN)), tuple(in_base64)
 
 
-_BASE64 = {"+": "[+-]", "/": "[/_]"}
-
-
-def _encoded(character: str) -> str:
-    """The character, or its bytes URL-encoded."""
-    encoded = "".join(f"%(?i:{byte:02x})" for byte in character.encode())
-    return f"(?:{re.escape(character)}|{encoded})"
+def _windows(text: str, size: int) -> tuple[str, ...]:
+    return tuple(text[at : at + size] for at in range(max(1, len(text) - size + 1)))

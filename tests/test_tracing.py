@@ -53,9 +53,9 @@ def test_a_good_one_goes_on_with_a_span_of_its_own(url: str, provider: StandIn, 
 
 
 BAD = [
-    "", "00", HEADER.upper(), HEADER[:-1], HEADER + "-more", HEADER.replace("00-", "ff-", 1), 
-    HEADER.replace(TRACE, "0" * 32), HEADER.replace(PARENT, "0" * 16), HEADER.replace("-", "_"), HEADER.replace("4bf9", "4bfg"), f"{HEADER},{HEADER}",
-    "x" * 5000, "\u00b2" * 55,
+    "", "00", HEADER.upper(), HEADER[:-1], HEADER + "-more", HEADER.replace("00-", "ff-", 1),
+    HEADER.replace(TRACE, "0" * 32), HEADER.replace(PARENT, "0" * 16), HEADER.replace("-", "_"),
+    HEADER.replace("4bf9", "4bfg"), f"{HEADER},{HEADER}", "x" * 5000, "\u00b2" * 55,
 ]  # fmt: skip
 
 

@@ -48,7 +48,7 @@ class Reply:
         return b"" if self.status == 204 else dumps(self.body)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Context:
     """One request on its way through: what is known of it so far, and what its answer will tell besides the body."""
 

@@ -1,4 +1,4 @@
-"""What is told of each request once it is answered: metrics, the span, a log line where it failed or where all are asked for.
+"""What is told of each request once it is answered: metrics, the span, a log line where it failed or all are asked for.
 
 Nothing of it holds what the caller wrote but the request id: no path, query, id or key.
 """
