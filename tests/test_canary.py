@@ -186,7 +186,7 @@ class Rig:
         self.ask("POST", "/v1/opportunities", b"{}", Idempotency_Key=f'"{IDEMPOTENCY}')
         self.ask("POST", "/v1/opportunities", b"{}", Idempotency_Key=IDEMPOTENCY * 20)
         for name in ("X-CRM-Connection", "X-Request-Timeout", "X-Request-Id", "Prefer", "Cache-Control", "traceparent"):
-            self.ask("GET", f"/v1/opportunities/{RAZE}", **{name: f"{QUERY} {QUERY}"})
+            self.ask("GET", f"/v1/opportunities/{RAZE}", None, CALLER, **{name: f"{QUERY} {QUERY}"})
         self.ask("POST", f"/v1/translate?from=getraze&to={quote(QUERY)}", b"{}")
 
     def public(self) -> list[str]:
