@@ -56,12 +56,13 @@ class Reply:
     """What came back: `headers` with names in lower case, `body` parsed from strict JSON (None when there was none).
 
     `unreadable` is True for an error reply (status 400 and up) whose body is not JSON; a success reply that is not JSON
-    never becomes a Reply. `elapsed` is in seconds, from the call's start to the last byte.
+    never becomes a Reply. `elapsed` is in seconds, from the call's start to the last byte. Its repr shows neither headers
+    nor body: a provider may say our key back.
     """
 
     status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: Json = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: Json = field(default=None, repr=False)
     unreadable: bool = False
     elapsed: float = 0.0
 

@@ -15,6 +15,7 @@ from gateway.layers.asking import asking
 from gateway.layers.budget import Purse, budgeted
 from gateway.layers.bulkhead import Slots, bounded
 from gateway.layers.circuit import Circuit, broken
+from gateway.layers.observe import observe
 from gateway.layers.retry import repeating
 from gateway.layers.trip import Before, Send, Trip
 from gateway.state.local import FallbackBoard, LocalBoard
@@ -42,7 +43,7 @@ class Connection:
         self.adapter: Adapter = config.adapter(config.settings, config.stages)
         self.config = config
         self.is_sandbox = config.base_url == SANDBOX
-        self.drift = Drift(config.name)
+        self.drift = Drift(config.name, key)
         self._key = key
         self._wire = Wire(
             self.adapter, base_url, SecretStr(key), concurrency=limits.concurrency, max_reply=limits.reply
@@ -54,7 +55,8 @@ class Connection:
             None if circuit is None
             else Circuit(config.name, circuit.failures, circuit.open, config.timeout, board, slots.flush)
         )  # fmt: skip
-        self._send = layered(asking(self._wire.send), lambda: self.adapter, slots, self._purse, self._circuit)
+        stack = layered(asking(self._wire.send), lambda: self.adapter, slots, self._purse, self._circuit)
+        self._send = observe(stack, config.name)
         # Cursors are signed with what all replicas of a connection share and nobody else has.
         self.cursor_key = hmac.digest(key.encode(), f"cursor {self.name}".encode(), hashlib.sha256)
         told = f"{base_url} {config.adapter.__qualname__} {config.settings!r} {config.stages!r}"

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -23,6 +24,7 @@ from gateway.adapter import Adapter
 from gateway.config import config_schema
 from gateway.errors import CODES, Code
 from gateway.markdown import NONE, code, listed, table
+from gateway.metrics import METRICS, Metric
 from gateway.registry import UnknownAdapter, adapter_names, load_adapter
 from gateway.schema_keys import choices, keys
 
@@ -78,6 +80,14 @@ def commands(group: click.Group | None = None) -> str:
     return table(("command", "does"), lines)
 
 
+def metrics(declared: Iterable[Metric[Any]] = METRICS.values()) -> str:
+    """Every metric with its kind, its labels and what it says."""
+    return table(
+        ("metric", "kind", "labels", "what it says"),
+        ((code(one.name), one.kind, listed(map(code, one.labels)) or NONE, one.says) for one in declared),
+    )
+
+
 def schema_text() -> str:
     """The JSON Schema of config.yaml as its file holds it."""
     return json.dumps(config_schema(), indent=2, ensure_ascii=False) + "\n"
@@ -130,6 +140,7 @@ REGIONS: Mapping[str, Callable[[Words], str]] = {
     "coverage": _many(tabulating.coverage),
     "dialects": _one(tabulating_fields.dialects),
     "fields": _fields,
+    "metrics": _none(metrics),
     "problems": _none(problems),
     "samples": _many(tabulating.samples),
     "samples-short": _many(tabulating.samples_short),

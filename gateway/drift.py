@@ -10,11 +10,14 @@ from collections import Counter
 from collections.abc import Iterator
 
 from gateway.fields import Table
+from gateway.metrics import DRIFT
 from gateway.reading import Reading
+from gateway.scrubbing import scrubbed
 from gateway.strict_json import Json
 
 log = logging.getLogger("gateway")
 
+KINDS = ("new", "gone", "type")
 MOST = 200
 """How many different places are counted one by one; what comes beyond is counted together."""
 
@@ -27,23 +30,27 @@ def folded(pointer: str) -> str:
 
 
 class Drift:
-    """What was seen of one connection."""
+    """What was seen of one connection. A place that shows its `secret` is not told: members have a provider's names."""
 
-    def __init__(self, connection: str) -> None:
+    def __init__(self, connection: str, secret: str = "") -> None:
         self.connection = connection
+        self._secrets = (secret,)
         self.seen: Counter[tuple[str, str]] = Counter()
+        self._counts = {kind: DRIFT.of(connection, kind) for kind in KINDS}
 
     def note(self, table: Table, reading: Reading, whole: bool) -> None:
         """Count what one record shows; one log line for each kind and place, the first time."""
         if not (reading.extensions or reading.issues or (whole and reading.missing)):
             return
-        for sign in set(signs(table, reading, whole)):
+        for kind, place in set(signs(table, reading, whole)):
+            sign = kind, scrubbed(place, self._secrets)
             if sign not in self.seen:
                 if len(self.seen) >= MOST:
                     sign = (sign[0], "…")
                 else:
                     log.warning("connection %s: drift: %s at %s", self.connection, *sign)
             self.seen[sign] += 1
+            self._counts[sign[0]].add()
 
     def body(self) -> list[Json]:
         """As `/v1/connections` shows it: kind, place and count, most often seen first."""

@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 
 from gateway.adapter import Adapter, Call, Rejection, Reply
 from gateway.errors import BadAnswer, CallFailed, FieldError, NeverSent, Outcome, Problem, ProviderDetail
+from gateway.scrubbing import scrubbed
 
 MESSAGE_LENGTH = 200
 LONGEST_WAIT, LONGEST_TOLD = 60.0, 86400.0
@@ -19,6 +20,7 @@ limit is better told as it is, and an absurd time as a day."""
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 _DATE = re.compile(r"[A-Z][a-z]{2,8},? ")
 """How the three forms of a date in HTTP begin: with the name of a day."""
+_LOOKED_AT = 20 * MESSAGE_LENGTH
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://\S+", re.IGNORECASE)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
@@ -123,7 +125,7 @@ def problem_of_reply(adapter: Adapter, reply: Reply, call: Call, connection: str
     if seconds is None and code == "rate-limited":
         seconds = 60
     errors = [
-        FieldError(_canonical(adapter, call, name), _scrubbed(what, secrets) or "refused")
+        FieldError(_scrubbed(_canonical(adapter, call, name), secrets) or "", _scrubbed(what, secrets) or "refused")
         for name, what in rejection.fields.items()
     ]
     return Problem(
@@ -190,8 +192,5 @@ def _scrubbed(text: str | None, secrets: tuple[str, ...]) -> str | None:
     """`text` without addresses, control characters and anything that begins like a credential; cut to a line."""
     if text is None:
         return None
-    text = _URL.sub("[address]", _CONTROLS.sub(" ", text))
-    for secret in secrets:
-        if len(secret) >= 4:
-            text = re.sub(re.escape(secret[: max(4, len(secret) // 3)]) + r"\S*", "[key]", text)
+    text = scrubbed(_URL.sub("[address]", _CONTROLS.sub(" ", text[:_LOOKED_AT])), secrets)
     return text if len(text) <= MESSAGE_LENGTH else text[: MESSAGE_LENGTH - 1] + "…"

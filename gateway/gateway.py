@@ -13,6 +13,7 @@ from gateway.connections import Connections
 from gateway.errors import FieldError, Problem
 from gateway.idempotency import Idempotency, kept
 from gateway.ids import is_native, split
+from gateway.metrics import STATE_ERRORS
 from gateway.opportunities import Opportunities
 from gateway.settling import Settler
 from gateway.state.opening import state_of
@@ -61,6 +62,7 @@ class Gateway:
             if not self._given:
                 await self.state.open()
         except StateUnavailable as error:
+            STATE_ERRORS.of().add()
             log.error("state store: %s; reads are answered, writes are refused until it is there", error)
         if settling:
             self.settler.start()

@@ -25,6 +25,7 @@ from gateway.about import About
 from gateway.adapter import Call
 from gateway.errors import Problem
 from gateway.ledger import Plan
+from gateway.metrics import KEYED, STATE_ERRORS
 from gateway.opportunities import Answer
 from gateway.state import claims
 from gateway.state.claims import Claim
@@ -79,8 +80,8 @@ class Write:
     operation: str
     method: str
     route: str
-    body: Json
-    key: str | None
+    body: Json = field(repr=False)
+    key: str | None = field(repr=False)
     lease: float
     native_id: str = ""
 
@@ -161,6 +162,7 @@ class Idempotency:
         if verdict == "unknown" and self.look is not None:
             await self.look(claim)
             claim, verdict, now = await self._take(asked, write)
+        KEYED.of(write.connection, "replay" if verdict == "done" else verdict).add()
         if verdict == "done":
             return Course(unpacked(claim.answer), True, time.time() + claim.expires - now)
         if verdict != "mine":
@@ -264,6 +266,7 @@ class Idempotency:
             raise self._away(error, connection) from None
 
     def _away(self, error: Exception, connection: str | None) -> Problem:
+        STATE_ERRORS.of().add()
         log.warning("state store: %s", error)
         return Problem(
             "state-store-unavailable", "What must be remembered before a write could not be written down.",
@@ -307,6 +310,7 @@ class Idempotency:
             log.error("claim %s: its record stands under another claim; see `crm-gateway outcomes`", key[:16])
             return None
         except (StateUnavailable, UnsafeStore) as error:
+            STATE_ERRORS.of().add()
             log.warning("state store: %s; will be written down when it is back", error)
             self._later(self._until_written(key, transition))
             return None

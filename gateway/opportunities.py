@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import logging
 import re
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -26,6 +25,7 @@ from gateway.reading import Issue, Reading
 from gateway.stages import needs_stages, with_stage_ids
 from gateway.state.store import StateUnavailable
 from gateway.strict_json import Json
+from gateway.waiting import Waiting
 from gateway.writing import plan
 
 log = logging.getLogger("gateway")
@@ -48,7 +48,8 @@ class Guard(Protocol):
 class Ask:
     """What one request wants besides the record, and what it has cost so far.
 
-    `deadline` is a time of the running loop's clock. `provider_seconds` is the time spent waiting for providers.
+    `deadline` is a time of the running loop's clock. `waiting` is the time spent on providers, of a whole request if its
+    asks share one.
     """
 
     deadline: float
@@ -60,7 +61,7 @@ class Ask:
     """One record read, or a write: what a nearly spent budget is kept for."""
     request_id: str | None = None
     guard: "Guard | None" = None
-    provider_seconds: float = 0.0
+    waiting: Waiting = field(default_factory=Waiting)
     calls: int = 0
     wrote: bool = False
     """Whether something may have changed at the provider."""
@@ -411,8 +412,8 @@ class Opportunities:
 
     async def send(self, call: Call, ask: Ask, *, writing: bool = False) -> Reply:
         """The reply to a call that succeeded; else its `Problem`. `writing`: a look-up on the way to a write."""
-        started = time.perf_counter()
         ask.calls += 1
+        ask.waiting.begin()
         try:
             reply = await self.connection.send(
                 call, ask.deadline, before=self._before(call, ask), urgent=ask.urgent, caller=ask.caller
@@ -425,7 +426,7 @@ class Opportunities:
                 return reply
             problem = problem_of_reply(self.adapter, reply, call, self.name, self.connection.secret)
         finally:
-            ask.provider_seconds += time.perf_counter() - started
+            ask.waiting.end()
         ask.wrote = ask.wrote or problem.outcome == "unknown"
         if writing:
             problem.outcome = "not_applied"
@@ -437,7 +438,15 @@ class Opportunities:
         guard = ask.guard
         if guard is None or call.is_read:
             return None
-        return lambda: guard.before(call)
+
+        async def before() -> None:
+            ask.waiting.end()  # what is asked here is the gateway's own time
+            try:
+                await guard.before(call)
+            finally:
+                ask.waiting.begin()
+
+        return before
 
     def _check_id(self, native_id: str) -> None:
         pattern = self.adapter.id_pattern

@@ -4,6 +4,7 @@ from gateway.callers import Caller
 from gateway.errors import FieldError, Problem
 from gateway.gateway import Gateway
 from gateway.idempotency import Kept
+from gateway.metrics import SETTLED
 from gateway.opportunities import Answer
 from gateway.presenting import outcome_body
 from gateway.state import claims
@@ -31,6 +32,7 @@ async def settle(gateway: Gateway, id_: str, *, applied: bool, record: str | Non
         claim = await _unknown(store, id_)
         if not applied:
             await store.change(id_, lambda held, now: claims.settle_absent(held, now, keep=keep, how="operator"))
+            SETTLED.of("not_applied", "operator").add()
         else:
             if claim.operation == "create" and not record:
                 raise Problem("invalid-request", "Say which record the create made.",

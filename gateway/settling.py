@@ -16,7 +16,9 @@ from gateway.about import About
 from gateway.errors import Problem
 from gateway.idempotency import Kept
 from gateway.ledger import settle
+from gateway.logs import where
 from gateway.looking import look_for
+from gateway.metrics import SETTLED, STATE_ERRORS, UNKNOWN
 from gateway.opportunities import Answer, Ask, Opportunities, deadline_in
 from gateway.state import claims
 from gateway.state.claims import Claim
@@ -61,14 +63,16 @@ class Settler:
             try:
                 await self.round()
             except (StateUnavailable, UnsafeStore):
-                pass  # told by readyz; writes are refused meanwhile
-            except Exception:
-                log.exception("settling failed; it is tried again")
+                STATE_ERRORS.of().add()  # told by readyz; writes are refused meanwhile
+            except Exception as error:
+                log.error("settling failed; it is tried again: %s", where(error))
             await asyncio.sleep(TICK if self.lag >= TICK else max(0.2, self.lag))
 
     async def round(self) -> None:
         """One look at every open claim whose turn it is."""
-        for claim in await self.store.open_claims():
+        found = await self.store.open_claims()
+        UNKNOWN.of().set(sum(claim.word == "unknown" for claim in found))
+        for claim in found:
             if claim.word in ("claimed", "sending"):
                 await self.store.change(claim.key, claims.expire_lease)
             elif not claim.finished and is_dead(claim.holder):
@@ -100,6 +104,7 @@ class Settler:
                 claim.key, lambda held, now: claims.missed(held, now, looked, lag=self.lag, keep=self.keep)
             )
             if gone:
+                SETTLED.of("not_applied", "look-up").add()
                 log.info("claim %s: settled by look-up, not applied", claim.key[:16])
         elif await self.settle_found(claim, sight, "look-up"):
             log.info("claim %s: settled by look-up, applied", claim.key[:16])
@@ -110,12 +115,15 @@ class Settler:
         if opportunities is not None and claim.about:  # whoever sent it may have died before it could tell
             native_id = kept.record or About.unpacked(claim.about).native_id
             await opportunities.changed(native_id, deadline_in(opportunities.connection.timeout))
-        return await self.store.change(
+        settled = await self.store.change(
             claim.key,
             lambda held, now: claims.found(
                 held, now, answer=kept.packed(), record=kept.record, keep=self.keep, how=how
             ),
         )  # fmt: skip
+        if settled:
+            SETTLED.of("applied", how).add()
+        return settled
 
     async def answer_of(self, claim: Claim, native_id: str) -> Kept:
         """The answer to a write, made from the record as it is now. Raises `Problem`."""

@@ -19,6 +19,7 @@ from gateway.adapter import Adapter, Call, Reply
 from gateway.engine import Answer, Engine
 from gateway.errors import BadAnswer, NeverSent
 from gateway.target import PATH, RefusedCall, checked_headers, content_of, target_of
+from gateway.tracing import HEADER, handed_on
 
 if TYPE_CHECKING:
     import httpx
@@ -118,7 +119,9 @@ class Wire:
         if self._head is None:
             lines = [f"Host: {self._host}", *(f"{name}: {value}" for name, value in self._headers(None).items())]
             self._head = "".join(f"{line}\r\n" for line in lines).encode("ascii")
-        line = f"{method} {target} HTTP/1.1\r\n".encode("ascii")
+        trace = handed_on()
+        traced = "" if trace is None else f"{HEADER}: {trace}\r\n"
+        line = f"{method} {target} HTTP/1.1\r\n{traced}".encode("ascii")
         if content is None:
             # A method that usually has a body says that there is none.
             length = b"Content-Length: 0\r\n" if method in ("POST", "PUT", "PATCH") else b""
@@ -131,6 +134,9 @@ class Wire:
         headers = dict(_OWN_HEADERS)
         if content is not None:
             headers["Content-Type"] = "application/json"
+        trace = handed_on()
+        if trace is not None:
+            headers[HEADER] = trace
         if self._api_key is not None:
             headers.update(checked_headers(self._adapter.headers(self._api_key.get_secret_value())))
         return headers

@@ -1022,8 +1022,3 @@ def test_health_and_readiness_call_no_provider(rig: Rig) -> None:
     rig.raze.play([Says(500)])
     assert (rig.get("/healthz").status, rig.get("/readyz").status) == (200, 200)
     assert rig.raze.seen == []
-
-
-@pytest.mark.parametrize("target", ["/metrics"])
-def test_a_route_that_is_not_built_yet_is_not_found_as_a_problem(rig: Rig, target: str) -> None:
-    assert_problem(rig.get(target), 404, "not-found")

@@ -69,6 +69,16 @@ def test_one_log_line_tells_a_new_kind_and_no_second_one(
     assert drift.body() == [{"kind": "new", "path": "/fax", "count": 3}]
 
 
+def test_a_member_that_has_the_key_for_its_name_is_told_without_it(
+    table: Table, record: dict[str, Json], caplog: pytest.LogCaptureFixture
+) -> None:
+    drift = Drift("c", "sk-secret-0123456789")
+    with caplog.at_level(logging.WARNING, logger="gateway"):
+        drift.note(table, table.read({**record, "of sk-secret-0123456789": 1}), True)
+    assert "sk-secret" not in caplog.text + repr(drift.body())
+    assert len(drift.seen) == 1
+
+
 def test_what_is_counted_one_by_one_is_bounded(table: Table, record: dict[str, Json]) -> None:
     drift = Drift("c")
     for number in range(MOST * 2):

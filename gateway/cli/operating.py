@@ -1,5 +1,6 @@
 """Commands of whoever runs the gateway: serve, reload, check-config, connections, translate, hash-key."""
 
+import os
 import secrets
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import click
 from gateway.callers import hash_key
 from gateway.cli.wiring import config_option, fail, json_in, json_option, load, path_of, run_with
 from gateway.errors import Problem
+from gateway.logs import ACCESS, FORMAT, FORMATS
 from gateway.strict_json import Json
 
 pid_file_option = click.option(
@@ -32,11 +34,23 @@ pid_file_option = click.option(
     show_default=True,
     help="How long requests are still taken once it was told to stop, while readiness is off.",
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(FORMATS),
+    default="text",
+    envvar=FORMAT,
+    show_envvar=True,
+    help="Log lines on standard error: for people or for programs.",
+)
+@click.option("--access-log", is_flag=True, envvar=ACCESS, show_envvar=True, help="A log line for each request.")
 @pid_file_option
-def serve(config_path: Path | None, host: str | None, port: int | None, workers: int | None, drain_seconds: float,
-          pid_file: Path | None) -> None:  # fmt: skip
+def serve(
+    config_path: Path | None, host: str | None, port: int | None, workers: int | None, drain_seconds: float,
+    log_format: str, access_log: bool, pid_file: Path | None,
+) -> None:  # fmt: skip
     """Serve the API in the foreground; prints http://HOST:PORT when ready."""
     config = load(config_path)
+    os.environ[FORMAT], os.environ[ACCESS] = log_format, "1" if access_log else "0"
     from gateway.config import check_exposure
     from gateway.http.control import NotStarted
     from gateway.http.serving import Serving

@@ -13,15 +13,18 @@ from dataclasses import dataclass, field
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
+from gateway import metrics, spans, tracing
 from gateway.callers import ANYONE, Caller
 from gateway.config import Config
 from gateway.errors import Outcome, Problem
 from gateway.gateway import Gateway
 from gateway.http.load import EACH_SLOT, Load
+from gateway.http.observing import LEFT, Request
 from gateway.http.requests import Headers, caller_key, request_id
 from gateway.http.routes import Route
 from gateway.state.store import UnsafeStore
 from gateway.strict_json import Json, dumps
+from gateway.waiting import Waiting
 
 log = logging.getLogger("gateway")
 
@@ -46,7 +49,7 @@ class Reply:
         return b"" if self.status == 204 else dumps(self.body)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Context:
     """One request on its way through: what is known of it so far, and what its answer will tell besides the body."""
 
@@ -58,7 +61,8 @@ class Context:
     route: Route
     caller: Caller = ANYONE
     connection: str | None = None
-    provider_seconds: float = 0.0
+    waiting: Waiting = field(default_factory=Waiting)
+    """The time in which a provider was waited for."""
     tell: dict[str, str] = field(default_factory=dict)
 
 
@@ -132,55 +136,72 @@ class App:
         else:
             await send({"type": "websocket.close", "code": 1000})
 
+    async def start(self) -> None:
+        """Open the gateway. Raises `UnsafeStore`."""
+        await self.gateway.open()
+        spans.start()
+        metrics.WORKERS.of().add()
+
+    async def aclose(self) -> None:
+        """Close the gateway, and hand in what is traced."""
+        await self.gateway.aclose()
+        if spans.tracer is not None:
+            await asyncio.to_thread(spans.stop)
+        metrics.WORKERS.of().drop()
+
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 try:
-                    await self.gateway.open()
+                    await self.start()
                 except UnsafeStore as error:
                     log.error("%s", error)
                     await send({"type": "lifespan.startup.failed", "message": str(error)})
                     return
                 await send({"type": "lifespan.startup.complete"})
             else:
-                await self.gateway.aclose()
+                await self.aclose()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = time.perf_counter()
         headers = Headers(scope)
+        trace = tracing.read(headers.every(tracing.HEADER))
+        tracing.current.set(trace)
+        request = Request(scope["method"], request_id(headers), trace)
         context: Context | None = None
-        id_ = request_id(headers)
+        problem: Problem | None = None
+        crash: Exception | None = None
         try:
             route = self._route(scope)
-            context = Context(self.gateway, scope, receive, headers, id_, route)
+            context = Context(self.gateway, scope, receive, headers, request.id, route)
             reply = await self._handle(context)
-        except Problem as problem:
+            reply.raw = reply.content()  # here, so that what cannot be written is a failure like any other
+        except Problem as raised:
+            problem = raised
             if context is not None and context.route.writes and problem.outcome is None:
                 problem.outcome = "not_applied"  # whoever sent something has said what became of it
             if context is not None and problem.connection is None:
                 problem.connection = context.connection
-            reply = problem_reply(problem, id_)
-            if problem.status >= 500 and context is not None:
-                where = problem.connection or context.connection or "-"
-                # The route, not the path: an id is the caller's business.
-                log.warning("%s %s: %s at connection %s, request %s: %s", scope["method"], context.route.path,
-                            problem.code, where, id_, problem.detail)  # fmt: skip
-        except ClientDisconnect:
-            return
-        except asyncio.CancelledError:
+            reply = problem_reply(problem, request.id)
+        except (ClientDisconnect, asyncio.CancelledError) as left:
+            request.ended(context, LEFT)
+            if isinstance(left, ClientDisconnect):
+                return
             raise
-        except Exception:
-            log.exception("request %s failed", id_)
+        except Exception as error:
+            crash = error
             outcome: Outcome | None = "unknown" if context is not None and context.route.writes else None
-            failed = Problem("internal-error", "The gateway failed; see its log for the request id.", outcome=outcome)
-            reply = problem_reply(failed, id_)
+            told = "The gateway failed; see its log for the request id."
+            problem = Problem("internal-error", told, outcome=outcome)
+            reply = problem_reply(problem, request.id)
         content = reply.content()
-        sent = self._headers(reply, context, id_, started, len(content))
+        sent = self._headers(reply, context, request, len(content))
         if scope["method"] == "HEAD":
             content = b""
+        # Before it is sent: whoever has the answer and looks into the log or at the metrics finds it there.
+        request.ended(context, reply.status, problem, crash)
         start: Message = {"type": "http.response.start", "status": reply.status, "headers": sent}
         await send(start)
         await send({"type": "http.response.body", "body": content})
@@ -222,15 +243,13 @@ class App:
         return route
 
     @staticmethod
-    def _headers(
-        reply: Reply, context: Context | None, id_: str, started: float, length: int
-    ) -> list[tuple[bytes, bytes]]:
-        provider = context.provider_seconds if context is not None else 0.0
-        gateway = max(0.0, time.perf_counter() - started - provider)
+    def _headers(reply: Reply, context: Context | None, request: Request, length: int) -> list[tuple[bytes, bytes]]:
+        provider = context.waiting.seconds if context is not None else 0.0
+        gateway = max(0.0, time.perf_counter() - request.began - provider)
         told: Mapping[str, str] = {
             "content-type": reply.media,
             "content-length": str(length),
-            "x-request-id": id_,
+            "x-request-id": request.id,
             "cache-control": "private, no-store",
             "server-timing": f"gateway;dur={gateway * 1000:.2f}, provider;dur={provider * 1000:.2f}",
             "x-content-type-options": "nosniff",

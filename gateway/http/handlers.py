@@ -45,6 +45,7 @@ def _ask(context: Context, connection: Connection, parameters: dict[str, str], *
         caller=context.caller.name,
         urgent=urgent,
         request_id=context.request_id,
+        waiting=context.waiting,
     )
 
 
@@ -56,9 +57,8 @@ def _on(context: Context) -> tuple[Opportunities, str]:
     return opportunities, native
 
 
-def _done(context: Context, opportunities: Opportunities, ask: Ask) -> None:
-    """Note for the answer's headers what the provider took and what is left of its budget."""
-    context.provider_seconds += ask.provider_seconds
+def _done(context: Context, opportunities: Opportunities) -> None:
+    """Note for the answer's headers what is left of the provider's budget."""
     _tell_budget(context, opportunities.connection)
 
 
@@ -101,7 +101,7 @@ async def _kept(
 
     async def fill() -> Filled:
         own = replace(ask, deadline=deadline_in(connection.timeout))  # not that of whoever happens to come first
-        return Filled(dumps(await fetch(own)), own.provider_seconds)
+        return Filled(dumps(await fetch(own)))
 
     owner = f"{context.caller.name} {connection.name} {connection.reading}"
     # What is listed lags behind what is written; a record read by its id does not.
@@ -109,7 +109,6 @@ async def _kept(
     served = await cache.read(
         f"{owner} {key}", owner, (version,), ask.deadline, fill, fresh=wish == "no-cache", lag=lag
     )
-    ask.provider_seconds += served.provider_seconds
     return served
 
 
@@ -121,7 +120,7 @@ async def _answered(
     try:
         served = await _kept(context, opportunities, ask, key, version, fetch)
     finally:
-        _done(context, opportunities, ask)
+        _done(context, opportunities)
     context.tell["x-cache"] = served.how
     if served.how in ("hit", "stale"):
         context.tell["age"] = str(int(served.age))
@@ -207,10 +206,7 @@ async def _by_ids(context: Context, parameters: dict[str, str]) -> Reply:
             opportunities, native = context.gateway.route(context.caller, header, id_)
             ask = _ask(context, opportunities.connection, parameters, urgent=False)
             ask.deadline -= deadline_in(0) - began  # one deadline for all of them, also for those that had to wait
-            try:
-                served = await _kept(context, opportunities, ask, *_reading(opportunities, native, ask))
-            finally:
-                context.provider_seconds = max(context.provider_seconds, ask.provider_seconds)
+            served = await _kept(context, opportunities, ask, *_reading(opportunities, native, ask))
             answer = loads(served.content)
             told[id_] = (answer["data"], answer["meta"])
             if served.how != "hit":
@@ -292,7 +288,7 @@ async def _written(
     try:
         kept = await written(context, opportunities, operation, ask, work, key=key, body=body, native_id=native_id)
     finally:
-        _done(context, opportunities, ask)
+        _done(context, opportunities)
     return Reply(kept.status, raw=kept.content, headers=dict(kept.headers))
 
 

@@ -7,13 +7,14 @@ that callers go elsewhere. Then no new connection is taken. Then requests under 
 import asyncio
 import contextlib
 import logging
+import os
 import socket
-import sys
 import time
 from collections.abc import Iterator
 
 import uvicorn
 
+from gateway import logs
 from gateway.http.app import App
 from gateway.http.listening import SETTLE_SECONDS, take_no_more
 from gateway.http.server import Protocol, uvicorn_config
@@ -29,10 +30,9 @@ _STEP = 0.02
 
 
 def configure_logging() -> None:
-    """Warnings and errors of the gateway on standard error, a line each."""
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    """As the environment says: a worker has it of `serve`."""
+    form: logs.Format = "json" if os.environ.get(logs.FORMAT) == "json" else "text"
+    logs.configure(form, every_request=os.environ.get(logs.ACCESS, "0") not in ("", "0"))
 
 
 class Running(uvicorn.Server):
@@ -52,7 +52,7 @@ class Running(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Raises `UnsafeStore`. The gateway is opened here and not by way of ASGI's lifespan, which would hide why not."""
-        await self.app.gateway.open()
+        await self.app.start()
         loop = asyncio.get_running_loop()
         self._listeners = sockets or []
 
@@ -117,7 +117,7 @@ class Running(uvicorn.Server):
             connection.transport.abort()
         if not self.force_exit:
             try:
-                await asyncio.wait_for(self.app.gateway.aclose(), GRACE_SECONDS)
+                await asyncio.wait_for(self.app.aclose(), GRACE_SECONDS)
             except TimeoutError:
                 log.error("writes under way did not end within %.0f seconds and are given up", GRACE_SECONDS)
 

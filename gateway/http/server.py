@@ -24,6 +24,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from gateway.errors import Problem
 from gateway.http.app import PROBLEM
+from gateway.http.observing import count
+from gateway.metrics import OTHER
 from gateway.strict_json import dumps
 
 HEADERS_BYTES = 32 * 1024
@@ -218,6 +220,7 @@ class Protocol(HttpToolsProtocol):
             return
         request_id = uuid.uuid4().hex
         again = f"retry-after: {problem.retry_after}\r\n" if problem.retry_after is not None else ""
+        count(OTHER, OTHER, problem.status, 0.0)
         body = dumps(problem.body(request_id))
         head = (
             f"HTTP/1.1 {problem.status} {problem.title}\r\ncontent-type: {PROBLEM}\r\ncontent-length: {len(body)}\r\n"

@@ -3,15 +3,18 @@
 import asyncio
 import contextlib
 import logging
+import os
 import resource
 import signal
 import sys
-from collections.abc import Awaitable
+import tempfile
+from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
 
+from gateway import metrics
 from gateway.config import Config
 from gateway.gateway import Gateway
 from gateway.http.app import App
@@ -62,6 +65,8 @@ def serve(config: Config, how: Serving) -> None:
         if pid is not None:
             stack.enter_context(pid)
         stack.callback(in_force.sandboxes.keep, None)
+        if how.workers > 1:
+            stack.enter_context(_counting_together())
         in_force.start()
         setup = Setup(in_force, sock, url_of(sock, how.host), how.window, pid)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop if how.workers == 1 else None) as runner:
@@ -69,6 +74,20 @@ def serve(config: Config, how: Serving) -> None:
                 runner.run(_run(how.workers, setup))
             except UnsafeStore as error:
                 raise NotStarted(f"state store: {error}") from None
+
+
+@contextlib.contextmanager
+def _counting_together() -> Iterator[None]:
+    """A folder for what the workers count; where there cannot be one, each counts for itself."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="crm-gateway-", ignore_cleanup_errors=True)
+    except OSError as error:
+        log.error("metrics: each worker counts for itself: %s", error.strerror or error)
+        yield
+        return
+    with folder as path:
+        os.environ[metrics.FOLDER] = path
+        yield
 
 
 async def _run(workers: int, setup: Setup) -> None:

@@ -1,7 +1,7 @@
 """The routes, bound to their handlers. What stands here is what OpenAPI says, and nothing else is served."""
 
 from gateway.callers import DELETE, OPERATOR, READ, WRITE
-from gateway.http import handlers
+from gateway.http import counted, handlers
 from gateway.http.routes import Parameter, Route
 from gateway.listing import SORTS
 from gateway.statuses import STATUSES
@@ -81,6 +81,8 @@ def routes() -> tuple[Route, ...]:
         Route("GET", "/healthz", "healthz", "Alive", handlers.healthz, answer="Health"),
         Route("GET", "/readyz", "readyz", "Ready to serve", handlers.readyz, answer="Health",
               problems=("state-store-unavailable",)),
+        Route("GET", "/metrics", "metrics", "What is counted, as Prometheus reads it", counted.metrics,
+              media="text/plain"),
         Route("GET", "/problems/{code}", "problem_page", "What a problem code means and what to do",
               handlers.problem_page, media="text/html", problems=("not-found",)),
         *description.routes(),

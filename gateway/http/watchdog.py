@@ -8,6 +8,8 @@ import time
 from types import FrameType, TracebackType
 from typing import Self
 
+from gateway.metrics import BLOCKED
+
 log = logging.getLogger("gateway")
 
 LIMIT_SECONDS = 1.0
@@ -52,7 +54,6 @@ class Watchdog:
         self._timer = self._loop.call_later(self._limit / _PER_LIMIT, self._tick)
 
     def _watch(self) -> None:
-        global blocked_seconds
         step = self._limit / _PER_LIMIT
         counted: float | None = None  # until when the present standstill is counted
         woken = time.monotonic()
@@ -64,7 +65,7 @@ class Watchdog:
                 log.warning(
                     "the whole process stood still for %.1f s: stopped, starved, or held by C code", now - slept
                 )
-                blocked_seconds += now - (slept if counted is None else max(slept, counted))
+                self._note(now - (slept if counted is None else max(slept, counted)))
                 counted = now
                 continue
             if now - beat < self._limit:
@@ -73,8 +74,13 @@ class Watchdog:
             if counted is None:
                 counted = beat
                 log.warning("the event loop stands still for %.1f s; it is in %s", now - beat, where(self._owner))
-            blocked_seconds += now - counted
+            self._note(now - counted)
             counted = now
+
+    def _note(self, seconds: float) -> None:
+        global blocked_seconds
+        blocked_seconds += seconds
+        BLOCKED.of().add(seconds)
 
 
 def where(thread: int) -> str:

@@ -7,20 +7,25 @@ nothing new is taken, what is under way is ended, and the worker exits: a worker
 """
 
 import asyncio
+import logging
 import os
 import signal
 import socket
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 
 import uvloop
 
+from gateway import metrics
 from gateway.gateway import Gateway
 from gateway.http.app import App
 from gateway.http.channel import Alive, Channel, Drain, Failed, InUse, Quiet, Ready, Retired, Stop, Use
 from gateway.http.running import GRACE_SECONDS, Running, configure_logging
 from gateway.http.table import routes
+
+log = logging.getLogger("gateway")
 
 _BEAT = 1.0
 _WINDOW = 2.0
@@ -45,6 +50,15 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
+def _count_with_the_others() -> None:
+    folder = os.environ.get(metrics.FOLDER)
+    if folder:
+        try:
+            metrics.share(Path(folder))
+        except OSError as error:
+            log.error("metrics: this worker counts for itself: %s", error.strerror or error)
+
+
 class _Worker:
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
@@ -58,6 +72,7 @@ class _Worker:
         if not isinstance(first, Use):
             return self._failed(first.reason) if isinstance(first, Failed) else 1
         configure_logging()
+        _count_with_the_others()
         try:
             self._server = Running(App(Gateway(first.config, first.base_urls), routes()))
         except Exception as error:

@@ -1,0 +1,76 @@
+"""What is told of each request once it is answered: metrics, the span, a log line where it failed or all are asked for.
+
+Nothing of it holds what the caller wrote but the request id: no path, query, id or key.
+"""
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from gateway import logs, spans
+from gateway.errors import Problem
+from gateway.metrics import OTHER, REQUEST_SECONDS, REQUESTS, REQUESTS_NOW, Count, Spread
+from gateway.tracing import Trace
+
+if TYPE_CHECKING:
+    from gateway.http.app import Context
+
+log = logging.getLogger("gateway")
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"})
+LEFT = 499
+"""Stands for an answer that nobody waited for."""
+
+_now = REQUESTS_NOW.of()
+_seen: dict[tuple[str, str, int], tuple[Count, Spread]] = {}
+"""What counts, by route, method and status: of each there are as many as are declared."""
+
+
+class Request:
+    """One request, from its headers to its answer. `ended` has to be called, whatever becomes of it."""
+
+    __slots__ = ("_span", "began", "id", "method")
+
+    def __init__(self, method: str, id_: str, trace: Trace | None) -> None:
+        self.began = time.perf_counter()
+        self.method = method if method in METHODS else OTHER
+        self.id = id_
+        self._span = None if spans.tracer is None else spans.request(self.method, trace)
+        _now.add()
+
+    def ended(
+        self, context: "Context | None", status: int, problem: Problem | None = None, crash: Exception | None = None
+    ) -> None:
+        """Answered like this; or, with status 499, not at all. `context` None: no route was found."""
+        seconds = time.perf_counter() - self.began
+        _now.drop()
+        path = context.route.path if context is not None else OTHER
+        count(path, self.method, status, seconds)
+        if self._span is not None:
+            error = problem.code if problem is not None and status >= 500 else None
+            about: dict[str, str | int] = {"http.route": path, "http.response.status_code": status}
+            self._span.close(error, f"{self.method} {path}", about)
+        failed = status >= 500
+        if not failed and not logs.access.isEnabledFor(logging.INFO):
+            return
+        connection = problem.connection if problem is not None else None
+        if connection is None and context is not None:
+            connection = context.connection
+        told = {
+            "request_id": self.id, "connection": connection, "method": self.method, "route": path, "status": status,
+            "code": problem.code if problem is not None else None, "milliseconds": round(seconds * 1000, 1),
+        }  # fmt: skip
+        if crash is not None:
+            log.error("a request failed: %s", logs.where(crash), extra={"told": told})
+        elif failed and problem is not None:
+            log.warning("a request failed: %s", problem.detail, extra={"told": told})
+        logs.access.info("answered" if status != LEFT else "the caller left", extra={"told": told})
+
+
+def count(path: str, method: str, status: int, seconds: float) -> None:
+    """One request more."""
+    found = _seen.get((path, method, status))
+    if found is None:
+        found = _seen[path, method, status] = REQUESTS.of(path, method, str(status)), REQUEST_SECONDS.of(path)
+    found[0].add()
+    found[1].note(seconds)

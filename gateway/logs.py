@@ -1,0 +1,83 @@
+"""Log lines on standard error: text for people or JSON for programs, one line each.
+
+A line of a request has its fields in `record.told`. No line holds the id of a record, a query, a body or a key; an
+exception is told by its class and where it was raised, since its text may quote any of these.
+"""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Literal
+
+Format = Literal["text", "json"]
+FORMATS: tuple[Format, ...] = ("text", "json")
+FORMAT = "CRM_GATEWAY_LOG"
+"""The environment variable for the format: what workers are told by, too."""
+ACCESS = "CRM_GATEWAY_ACCESS_LOG"
+"""The environment variable that asks for a line for each request, whatever it is but empty or 0."""
+
+access = logging.getLogger("gateway.access")
+_DEEPEST = 12
+
+
+def configure(form: Format = "text", *, every_request: bool = False) -> None:
+    """Warnings and errors on standard error, and a line for each request where that is asked for."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Json() if form == "json" else _Text())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    access.setLevel(logging.INFO if every_request else logging.WARNING)
+
+
+def where(error: BaseException) -> str:
+    """An exception without its text: its class and the calls that led to it, innermost last; what caused it behind."""
+    told, seen = [], set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        told.append(f"{type(current).__module__}.{type(current).__qualname__}{_calls(current.__traceback__)}")
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+    return "; while handling ".join(told)
+
+
+def _calls(traceback: TracebackType | None) -> str:
+    calls = []
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        module = traceback.tb_frame.f_globals.get("__name__", "?")
+        calls.append(f"{code.co_qualname} ({module}:{traceback.tb_lineno})")
+        traceback = traceback.tb_next
+    return " in " + " > ".join(calls[-_DEEPEST:]) if calls else ""
+
+
+def _line(record: logging.LogRecord) -> str:
+    """The message, with what was raised."""
+    message = record.getMessage()
+    error = record.exc_info[1] if record.exc_info else None
+    return message if error is None else f"{message}: {where(error)}"
+
+
+def _fields(record: logging.LogRecord) -> dict[str, str | float | None]:
+    told: dict[str, str | float | None] = getattr(record, "told", {})
+    return told
+
+
+class _Text(logging.Formatter):
+    """`TIME LEVEL LOGGER MESSAGE name=value …`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, whatever is in it."""
+        told = [f"{name}={value}" for name, value in _fields(record).items() if value is not None]
+        line = " ".join([self.formatTime(record), record.levelname, record.name, _line(record), *told])
+        return line.replace("\r", " ").replace("\n", " ")
+
+
+class _Json(logging.Formatter):
+    """One object: time, level, logger, message, and the fields of a request."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, whatever is in it."""
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        about = {"time": time, "level": record.levelname.lower(), "logger": record.name, "message": _line(record)}
+        return json.dumps({**about, **_fields(record)}, ensure_ascii=False)
