@@ -88,7 +88,10 @@ class Wire:
             _check_time(deadline)
             await self._slot(deadline)
             try:
-                answer = await self._other.exchange(call.method, target, self._headers(content), content, deadline)
+                headers, trace = self._headers(content), handed_on()
+                if trace is not None:
+                    headers[HEADER] = trace
+                answer = await self._other.exchange(call.method, target, headers, content, deadline)
             finally:
                 self._slots.release()
         try:
@@ -131,12 +134,10 @@ class Wire:
         )  # fmt: skip
 
     def _headers(self, content: bytes | None) -> dict[str, str]:
+        """The headers that are the same for every request of this connection."""
         headers = dict(_OWN_HEADERS)
         if content is not None:
             headers["Content-Type"] = "application/json"
-        trace = handed_on()
-        if trace is not None:
-            headers[HEADER] = trace
         if self._api_key is not None:
             headers.update(checked_headers(self._adapter.headers(self._api_key.get_secret_value())))
         return headers
