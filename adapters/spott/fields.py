@@ -51,6 +51,7 @@ custom_type = Codec("custom_type", "`text` for customText; else the value's view
 
 
 def _as_custom(value: Json) -> Json:
+    """Text goes out as customText, the one form that is documented, also where it was read as a bare string."""
     return {"viewType": "customText", "text": value} if isinstance(value, str) else value
 
 

@@ -152,7 +152,7 @@ def _changed(table: Table, before: dict[str, str], records: list[Json]) -> set[s
 
 
 def _fields(values: dict[str, Json]) -> dict[str, str]:
-    return {name: exact(value) for name, value in values.items()}
+    return {name: repr(value) for name, value in values.items()}  # canonical members have one order
 
 
 def _words(value: Json) -> tuple[Json, ...]:

@@ -166,9 +166,9 @@ def _brief(value: Json) -> str:
 
 
 def fingerprint(reading: Reading) -> str:
-    """Everything that a reading tells."""
-    issues = [[issue.field, issue.path, issue.reason] for issue in reading.issues]
-    return exact([reading.values, reading.extensions, issues, sorted(map(list, reading.missing))])
+    """Everything that a reading tells, with every digit; of one record, whose members keep their order."""
+    issues = [(issue.field, issue.path, issue.reason) for issue in reading.issues]
+    return repr((reading.values, reading.extensions, issues, sorted(reading.missing)))
 
 
 @in_each_dialect
