@@ -64,6 +64,69 @@ class _Place:
         self.fields: list[str] = []
 
 
+_ONE, _LEAF, _GROUP, _SINGLE, _LIST, _NOTHING = range(6)
+
+
+class Step:
+    """What is done for one node of the table, worked out once: which slots, which codec, and where that is.
+
+    `slot` and `decode` are of a leaf that has one place and a codec of one value, as most have: kind `_ONE`.
+    """
+
+    __slots__ = (
+        "counts",
+        "decode",
+        "default",
+        "kind",
+        "name",
+        "node",
+        "null",
+        "nullable",
+        "path",
+        "slot",
+        "slots",
+        "steps",
+    )
+
+    def __init__(self, level: "_Level", name: str, node: Node, path: str) -> None:
+        self.name, self.node, self.path = name, node, path
+        self.slots: list[int] = []
+        self.slot, self.nullable, self.default = 0, False, None
+        self.decode: Any = None
+        self.steps: tuple[Step, ...] = ()
+        self.null: str | None = None
+        """Of a group: the part that, told as null, says that there is nothing."""
+        self.counts = type(node) is not Nothing
+        """Whether the group around it is told of by it."""
+        match node:
+            case Leaf(row):
+                self.slots = [level.slots[pointer] for pointer in row.pointers]
+                self.counts = not node.fixed
+                self.kind = _ONE if len(self.slots) == 1 and not row.joint else _LEAF
+                self.nullable, self.default = node.nullable, row.default
+                if self.slots:
+                    self.slot = self.slots[0]
+                    self.decode = row.codec.decode if row.codec is not None else None
+            case Group(parts):
+                self.kind = _GROUP
+                self._inside(level, parts, path)
+            case Many(items, element):
+                self.kind = _SINGLE if items.pointer is None else _LIST
+                if items.pointer is None:
+                    self._inside(level, element.parts, f"{path}[0]")
+                else:
+                    self.slot = level.slots[items.pointer]
+            case Nothing():
+                self.kind = _NOTHING
+
+    def _inside(self, level: "_Level", parts: dict[str, Node], path: str) -> None:
+        self.steps = tuple(Step(level, name, part, f"{path}.{name}") for name, part in parts.items())
+        for name in ("id", "name"):
+            part = parts.get(name)
+            if self.null is None and type(part) is Leaf and not part.fixed:
+                self.null = name
+
+
 class _Level:
     """One object's worth of table: the record itself, or the element of a list."""
 
@@ -80,6 +143,7 @@ class _Level:
             for token in path:
                 place = place.children.setdefault(token, _Place())
             place.form.add(last)
+        self.steps = tuple(Step(self, name, node, name) for name, node in tree.parts.items())
 
     def _collect(self, node: Node, field_path: str) -> None:
         match node:
@@ -182,32 +246,47 @@ class Pass:
 
     def gather(self) -> dict[str, Json]:
         out: dict[str, Json] = {}
-        for name, node in self.level.tree.parts.items():
-            value = self._build(node, name)
+        for step in self.level.steps:
+            value = self._one(step) if step.kind == _ONE else self._build(step)
             if value is not MISSING:
-                out[name] = value
+                out[step.name] = value
         return out
 
-    def _build(self, node: Node, path: str) -> Json:
-        if type(node) is Leaf:
-            return self._leaf(node, path)
-        if type(node) is Group:
-            return self._group(node, path)
-        if type(node) is Many:
-            return self._single(node, path) if node.items.pointer is None else self._list(node, path)
-        return [] if node.many else None  # type: ignore[union-attr]  # Nothing: the provider has no such thing
+    def _one(self, step: Step) -> Json:
+        """A leaf with one place, where nothing is the matter with it; all else is `_leaf`'s."""
+        raw = self.values[step.slot]
+        if raw is None:
+            if step.nullable:
+                return None
+        elif raw is not MISSING and raw is not _BROKEN:
+            try:
+                return step.decode(raw)
+            except (Unreadable, Inexact):
+                pass
+        return self._leaf(step)
 
-    def _leaf(self, leaf: Leaf, path: str) -> Json:
+    def _build(self, step: Step) -> Json:
+        kind_ = step.kind
+        if kind_ == _LEAF or kind_ == _ONE:
+            return self._leaf(step)
+        if kind_ == _GROUP:
+            return self._group(step)
+        if kind_ == _NOTHING:  # the provider has no such thing
+            return [] if step.node.many else None  # type: ignore[union-attr]  # Nothing
+        return self._single(step) if kind_ == _SINGLE else self._list(step)
+
+    def _leaf(self, step: Step) -> Json:
+        leaf, slots = step.node, step.slots
+        assert type(leaf) is Leaf
         row = leaf.row
-        if not row.pointers:
+        if not slots:
             return row.value
-        slots = [self.level.slots[pointer] for pointer in row.pointers]
         if row.joint:
-            return self._joint(leaf, slots, path)
+            return self._joint(leaf, slots, step.path)
         slot, raw = self._first(slots)
         if raw is MISSING:
             if not row.optional:
-                self._missing(path, slots[0])
+                self._missing(step.path, slots[0])
             return row.default
         if raw is _BROKEN:
             return row.default
@@ -216,10 +295,10 @@ class Pass:
         try:
             return row.codec.decode(raw)  # type: ignore[union-attr]  # a row with a path has a codec
         except Unreadable as error:
-            self._unread(leaf, path, slot, raw, error)
+            self._unread(leaf, step.path, slot, raw, error)
         except Inexact as error:
             self._keep(self._where(slot), raw)
-            self._issue(path, self._where(slot), "inexact", error.detail)
+            self._issue(step.path, self._where(slot), "inexact", error.detail)
             return error.value
         return row.default
 
@@ -263,42 +342,34 @@ class Pass:
         if self.values[slot] is MISSING:
             self.out.missing.append((self.path + path, self.pointer + self.level.pointers[slot]))
 
-    def _group(self, group: Group, path: str) -> Json:
+    def _group(self, step: Step) -> Json:
         out: dict[str, Json] = {}
         told = filled = gap = False
-        for name, part in group.parts.items():
-            value = self._build(part, f"{path}.{name}")
+        for part in step.steps:
+            value = self._one(part) if part.kind == _ONE else self._build(part)
             if value is MISSING:
                 gap = True
                 continue
-            out[name] = value
-            if type(part) is Nothing or (type(part) is Leaf and part.fixed):
-                continue
-            told = True
-            filled = filled or (value is not None and value != [])
+            out[part.name] = value
+            if part.counts:
+                told = True
+                filled = filled or (value is not None and value != [])
         if not told:
             return MISSING
         # A reference whose id, or where it has none its name, is told as null refers to nothing, whatever was left out.
-        if not filled and (not gap or self._told_null(group, out)):
+        if not filled and (not gap or (step.null is not None and out.get(step.null, MISSING) is None)):
             return None
         return out
 
-    @staticmethod
-    def _told_null(group: Group, out: dict[str, Json]) -> bool:
-        for name in ("id", "name"):
-            part = group.parts.get(name)
-            if type(part) is Leaf and not part.fixed:
-                return name in out and out[name] is None
-        return False
-
-    def _single(self, node: Many, path: str) -> Json:
-        value = self._group(node.element, f"{path}[0]")
+    def _single(self, step: Step) -> Json:
+        value = self._group(step)
         if value is MISSING:
             return MISSING
         return [] if value is None else [value]
 
-    def _list(self, node: Many, path: str) -> Json:
-        slot = self.level.slots[node.items.pointer or ""]
+    def _list(self, step: Step) -> Json:
+        node, path, slot = step.node, step.path, step.slot
+        assert type(node) is Many
         raw = self.values[slot]
         if raw is MISSING:
             if not node.items.optional:

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from typing import Any, SupportsIndex
 
 from gateway.codecs import MISSING
-from gateway.fields import Leaf, Many, Table
+from gateway.fields import Table
 from gateway.pointer import escape
-from gateway.reading import Pass, Reading
+from gateway.reading import Pass, Reading, Step
 from gateway.strict_json import Json
 
 
@@ -155,14 +155,18 @@ class _Remembering(Pass):
     def _keep(self, pointer: str, value: Json) -> None:
         super()._keep(pointer, _plain(value))
 
-    def _leaf(self, leaf: Leaf, path: str) -> Json:
-        with self.trace.reading(self.path + path):
-            return super()._leaf(leaf, path)
+    def _one(self, step: Step) -> Json:
+        with self.trace.reading(self.path + step.path):
+            return super()._one(step)
 
-    def _list(self, node: Many, path: str) -> Json:
+    def _leaf(self, step: Step) -> Json:
+        with self.trace.reading(self.path + step.path):
+            return super()._leaf(step)
+
+    def _list(self, step: Step) -> Json:
         self.in_list = True  # its elements are read by this class too
-        with self.trace.reading(self.path + path):
-            told = super()._list(node, path)
+        with self.trace.reading(self.path + step.path):
+            told = super()._list(step)
         self.in_list = False
         return told
 
