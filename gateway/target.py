@@ -14,6 +14,8 @@ from gateway.adapter import Call
 PATH = re.compile(r"(?:/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})+)+/?|/")
 """A path in URL encoding: no empty segment (`//`), `?`, `#`, backslash, control or non-ASCII character."""
 
+_PLAIN = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)+")
+"""The paths that nothing has to be looked for in: no encoding, and no segment that begins with a dot."""
 _METHOD = re.compile(r"[A-Z]+")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
@@ -30,6 +32,15 @@ def target_of(prefix: str, call: Call) -> str:
     """Raw path below `prefix`, and query, as they go on the request line."""
     if not _METHOD.fullmatch(call.method):
         raise RefusedCall("the method of the call is not a method")
+    if not _PLAIN.fullmatch(call.path):
+        _check_encoded(call)
+    if not call.query:
+        return prefix + call.path
+    return _with_query(prefix, call)
+
+
+def _check_encoded(call: Call) -> None:
+    """Raises `RefusedCall` unless the path is good although it is not of the plainest kind."""
     if not PATH.fullmatch(call.path):
         raise RefusedCall("the path of the call is not a plain path in URL encoding")
     plain = unquote(call.path, encoding="latin-1")
@@ -38,8 +49,9 @@ def target_of(prefix: str, call: Call) -> str:
         raise RefusedCall("the path of the call holds a backslash or a control character")
     if any(segment in (".", "..") for segment in plain.split("/")):
         raise RefusedCall("the path of the call has a dot segment")
-    if not call.query:
-        return prefix + call.path
+
+
+def _with_query(prefix: str, call: Call) -> str:
     query = []
     for name, value in call.query:
         try:

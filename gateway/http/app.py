@@ -7,7 +7,6 @@ The steps are the same for each request and stand in `App._handle`, in order: ro
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from starlette.requests import ClientDisconnect
@@ -246,21 +245,24 @@ class App:
     def _headers(reply: Reply, context: Context | None, request: Request, length: int) -> list[tuple[bytes, bytes]]:
         provider = context.waiting.seconds if context is not None else 0.0
         gateway = max(0.0, time.perf_counter() - request.began - provider)
-        told: Mapping[str, str] = {
-            "content-type": reply.media,
-            "content-length": str(length),
-            "x-request-id": request.id,
-            "cache-control": "private, no-store",
-            "server-timing": f"gateway;dur={gateway * 1000:.2f}, provider;dur={provider * 1000:.2f}",
-            "x-content-type-options": "nosniff",
-            **(context.tell if context is not None else {}),
-            **reply.headers,
+        told = {
+            b"content-type": reply.media.encode("latin-1"),
+            b"content-length": b"%d" % length,
+            b"x-request-id": request.id.encode("latin-1"),
+            b"cache-control": b"private, no-store",
+            b"server-timing": b"gateway;dur=%.2f, provider;dur=%.2f" % (gateway * 1000, provider * 1000),
+            b"x-content-type-options": b"nosniff",
         }
-        if context is not None and context.connection is not None:
-            told = {**told, "x-crm-connection": context.connection}
+        if context is not None:
+            for name, value in context.tell.items():
+                told[name.encode()] = value.encode("latin-1")
+            if context.connection is not None:
+                told[b"x-crm-connection"] = context.connection.encode("latin-1")
+        for name, value in reply.headers.items():
+            told[name.encode()] = value.encode("latin-1")
         if reply.status == 204:
-            told = {name: value for name, value in told.items() if name not in ("content-type", "content-length")}
-        return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in told.items()]
+            del told[b"content-type"], told[b"content-length"]
+        return list(told.items())
 
 
 def problem_reply(problem: Problem, id_: str) -> Reply:

@@ -1,8 +1,8 @@
 """What a request says: headers, query and body, read strictly. Each doubt is a `Problem` that names its place."""
 
 import asyncio
+import random
 import re
-import uuid
 from collections.abc import Iterable
 from urllib.parse import parse_qsl
 
@@ -29,22 +29,22 @@ class Headers:
     """A request's headers by lower-case name; a header sent twice is told apart from one sent once."""
 
     def __init__(self, scope: Scope) -> None:
-        self._values: dict[str, list[str]] = {}
+        self._values: dict[bytes, list[bytes]] = {}
         for name, value in scope["headers"]:
-            self._values.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+            self._values.setdefault(name, []).append(value)
 
     def one(self, name: str) -> str | None:
         """The header's value, None without one. Raises `Problem` when it is sent more than once."""
-        values = self._values.get(name)
+        values = self._values.get(name.encode())
         if values is None:
             return None
         if len(values) > 1:
             raise bad_header(name, "sent more than once")
-        return values[0].strip()
+        return values[0].decode("latin-1").strip()
 
     def every(self, name: str) -> list[str]:
         """All values of a header, as sent."""
-        return self._values.get(name, [])
+        return [value.decode("latin-1") for value in self._values.get(name.encode(), ())]
 
 
 def bad_header(name: str, message: str) -> Problem:
@@ -59,7 +59,7 @@ def request_id(headers: Headers) -> str:
     values = headers.every("x-request-id")
     if len(values) == 1 and REQUEST_ID.match(values[0]):
         return values[0]
-    return uuid.uuid4().hex
+    return f"{random.getrandbits(128):032x}"
 
 
 def caller_key(headers: Headers) -> str | None:
@@ -106,6 +106,8 @@ def timeout(headers: Headers, most: float) -> float:
 
 def query(scope: Scope, allowed: Iterable[str]) -> dict[str, str]:
     """The query's parameters. Raises `Problem` naming each that is unknown, repeated, or not UTF-8."""
+    if not scope["query_string"]:
+        return {}
     known = tuple(allowed)
     try:
         pairs = parse_qsl(
