@@ -7,10 +7,12 @@ that callers go elsewhere. Then no new connection is taken. Then requests under 
 import asyncio
 import contextlib
 import logging
+import re
 import socket
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import uvicorn
 
@@ -28,11 +30,32 @@ _FRESH_SECONDS = 1.0
 _STEP = 0.02
 
 
+class OneLine(logging.Formatter):
+    """A record begins a line and nothing in it does: the lines of a traceback are set in, other controls are spelled out.
+
+    Names and messages of providers and callers stand in a log; a line break in one must not make a line of its own.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return _BREAKS.sub(_spelled, super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        lines = super().formatException(ei).split("\n")
+        return "\n".join("    " + _BREAKS.sub(_spelled, line) for line in lines)
+
+
+_BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def _spelled(match: re.Match[str]) -> str:
+    return match.group().encode("unicode_escape").decode()
+
+
 def configure_logging() -> None:
     """Warnings and errors of the gateway on standard error, a line each."""
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 class Running(uvicorn.Server):
