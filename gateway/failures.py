@@ -8,6 +8,7 @@ import re
 import time
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from itertools import islice
 
 from gateway.adapter import Adapter, Call, Rejection, Reply
 from gateway.errors import BadAnswer, CallFailed, FieldError, NeverSent, Outcome, Problem, ProviderDetail
@@ -21,8 +22,16 @@ _SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 _DATE = re.compile(r"[A-Z][a-z]{2,8},? ")
 """How the three forms of a date in HTTP begin: with the name of a day."""
 _LOOKED_AT = 20 * MESSAGE_LENGTH
-_URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://\S+", re.IGNORECASE)
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+NAME_LENGTH, MOST_NAMES = 60, 50
+_ADDRESS = re.compile(
+    r"(?:\b[a-z][a-z0-9+.-]{1,15}:)?//\S+"
+    r"|\b\d{1,3}(?:\.\d{1,3}){3}\b(?::\d+)?"
+    r"|\[[0-9a-f]*:[0-9a-f:.]+\](?::\d+)?"
+    r"|\b(?:localhost|[a-z0-9-]+(?:\.[a-z0-9-]+)+):\d{2,5}\b",
+    re.IGNORECASE,
+)
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
+"""Also what turns or breaks a line, or shows nothing."""
 
 _BY_STATUS = {
     401: "provider-auth-failed", 403: "provider-auth-failed", 404: "not-found", 408: "provider-timeout",
@@ -125,8 +134,8 @@ def problem_of_reply(adapter: Adapter, reply: Reply, call: Call, connection: str
     if seconds is None and code == "rate-limited":
         seconds = 60
     errors = [
-        FieldError(_scrubbed(_canonical(adapter, call, name), secrets) or "", _scrubbed(what, secrets) or "refused")
-        for name, what in rejection.fields.items()
+        FieldError(_canonical(adapter, call, name, secrets), _scrubbed(what, secrets) or "refused")
+        for name, what in islice(rejection.fields.items(), MOST_NAMES)
     ]
     return Problem(
         code, detail, errors=errors, provider=told, outcome=outcome, connection=connection, retry_after=seconds,
@@ -171,13 +180,13 @@ def retry_after(reply: Reply, now: float) -> float | None:
     return max(0.0, (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp() - now)
 
 
-def _canonical(adapter: Adapter, call: Call, name: str) -> str:
+def _canonical(adapter: Adapter, call: Call, name: str, secrets: tuple[str, ...]) -> str:
     """The canonical path behind a provider's member name in a request's body; the name itself if it is nobody's."""
     pointer = name if name.startswith("/") else f"/{name}"
     for path, row in adapter.table.leaves():
         if row.write.get(call.operation) == pointer:
             return path.replace("[]", "[0]")
-    return _CONTROLS.sub(" ", name)[:60]
+    return (_scrubbed(name, secrets) or "")[:NAME_LENGTH]
 
 
 def _forms_of(adapter: Adapter, secret: str) -> tuple[str, ...]:
@@ -192,5 +201,5 @@ def _scrubbed(text: str | None, secrets: tuple[str, ...]) -> str | None:
     """`text` without addresses, control characters and anything that begins like a credential; cut to a line."""
     if text is None:
         return None
-    text = scrubbed(_URL.sub("[address]", _CONTROLS.sub(" ", text[:_LOOKED_AT])), secrets)
+    text = scrubbed(_ADDRESS.sub("[address]", _CONTROLS.sub(" ", text[:_LOOKED_AT])), secrets)
     return text if len(text) <= MESSAGE_LENGTH else text[: MESSAGE_LENGTH - 1] + "…"

@@ -6,6 +6,7 @@ exception is told by its class and where it was raised, since its text may quote
 
 import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 from types import TracebackType
@@ -63,6 +64,14 @@ def _fields(record: logging.LogRecord) -> dict[str, str | float | None]:
     return told
 
 
+_BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What could make a line of its own out of a provider's or a caller's words, or show them in another order."""
+
+
+def _spelled(match: re.Match[str]) -> str:
+    return match.group().encode("unicode_escape").decode()
+
+
 class _Text(logging.Formatter):
     """`TIME LEVEL LOGGER MESSAGE name=value …`."""
 
@@ -70,7 +79,7 @@ class _Text(logging.Formatter):
         """One line, whatever is in it."""
         told = [f"{name}={value}" for name, value in _fields(record).items() if value is not None]
         line = " ".join([self.formatTime(record), record.levelname, record.name, _line(record), *told])
-        return line.replace("\r", " ").replace("\n", " ")
+        return _BREAKS.sub(_spelled, line)
 
 
 class _Json(logging.Formatter):

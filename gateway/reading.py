@@ -267,7 +267,7 @@ class Pass:
 
     def _build(self, step: Step) -> Json:
         kind_ = step.kind
-        if kind_ == _LEAF or kind_ == _ONE:
+        if kind_ in (_LEAF, _ONE):
             return self._leaf(step)
         if kind_ == _GROUP:
             return self._group(step)

@@ -98,8 +98,10 @@ def ask(
     host, slash, target = rest.partition("/")
     connection = http.client.HTTPConnection(host, timeout=20)
     with contextlib.closing(connection):
-        connection.putrequest(method, slash + target or "/", skip_accept_encoding=True)
-        for name, value in headers.items() if isinstance(headers, Mapping) else headers:
+        sent = list(headers.items() if isinstance(headers, Mapping) else headers)
+        own_host = any(name.lower() == "host" for name, _ in sent)
+        connection.putrequest(method, slash + target or "/", skip_accept_encoding=True, skip_host=own_host)
+        for name, value in sent:
             connection.putheader(name, value.encode("latin-1"))
         if isinstance(body, str):
             body = body.encode()

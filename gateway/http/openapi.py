@@ -16,9 +16,10 @@ from pydantic_core import core_schema
 from gateway import __version__, errors
 from gateway.config import CONNECTION
 from gateway.errors import CODES
-from gateway.http.requests import BODY_TYPES, REQUEST_ID
+from gateway.http.requests import BODY_TYPES, REQUEST_ID, TIMEOUT
 from gateway.http.routes import Parameter, Route
 from gateway.http.schemas import MODELS
+from gateway.http.writes import BARE, STRING
 from gateway.ids import NATIVE
 
 LICENCE = "MIT"
@@ -60,19 +61,20 @@ _TEXT = {"type": "string"}
 _NUMBER = {"type": "integer", "minimum": 0}
 _HEADERS_IN = {
     "X-Request-Id": Parameter("X-Request-Id", "An id for this request, repeated in the answer and in the log; without one, "
-                              "or with one of another form, it gets a new one.",
-                              {"type": "string", "pattern": _whole(REQUEST_ID.pattern)}),
+                              f"or with one of another form than `{_whole(REQUEST_ID.pattern)}`, it gets a new one.",
+                              _TEXT),
     "X-CRM-Connection": Parameter("X-CRM-Connection", "Which connection, where the id does not say it. One that "
                                   "contradicts the id is refused.",
                                   {"type": "string", "pattern": _whole(CONNECTION.pattern)}),
     "X-Request-Timeout": Parameter("X-Request-Timeout", "Seconds that the request may take; never above the connection's "
-                                   "own deadline.", {"type": "number", "exclusiveMinimum": 0}),
+                                   "own deadline. Above 0, without an exponent.",
+                                   {**_TEXT, "pattern": _whole(TIMEOUT.pattern), "examples": ["2.5"]}),
     "Cache-Control": Parameter("Cache-Control", "`no-cache`: ask the provider, whatever is remembered.",
                                {**_TEXT, "examples": ["no-cache"]}),
     "Idempotency-Key": Parameter("Idempotency-Key", "A key of the caller's own making for this very request: sent again "
                                  "with the same key it is not done again, but answered as the first time. 1 to 255 "
                                  "printable ASCII characters, bare or as a string in quotes.",
-                                 {"type": "string", "minLength": 1, "pattern": "^[ -~]+$",
+                                 {**_TEXT, "pattern": f"{_whole(STRING.pattern)}|{_whole(BARE.pattern)}",
                                   "examples": ['"8e03978e-40d5-43dd-bc93-6894a57f9324"']}),
     "Prefer": Parameter("Prefer", "`handling=strict` (RFC 7240): refuse whatever the provider cannot do itself, before "
                         "anything is sent.", {**_TEXT, "examples": ["handling=strict"]}),

@@ -16,7 +16,8 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=-]{1,128}\Z", re.ASCII)
 BODY_SECONDS = 9.0
 """How long a body may take to arrive."""
 
-_SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?\Z", re.ASCII)
+TIMEOUT = re.compile(r"(?=[0-9.]*[1-9])[0-9]{1,6}(\.[0-9]{1,6})?\Z", re.ASCII)
+"""Seconds above 0."""
 _HANDLING = re.compile(r'\s*handling\s*=\s*"?(strict|lenient)"?\s*(?:;.*)?\Z', re.IGNORECASE)
 _PREFERENCES = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*")+')
 """A list's members; a comma within quotes separates nothing."""
@@ -99,7 +100,7 @@ def timeout(headers: Headers, most: float) -> float:
     value = headers.one("x-request-timeout")
     if value is None:
         return most
-    if not _SECONDS.match(value) or float(value) == 0:
+    if not TIMEOUT.match(value):
         raise bad_header("x-request-timeout", "expected seconds above 0, such as 2.5")
     return min(float(value), most)
 

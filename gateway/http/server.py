@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import logging
 import math
+import re
 import resource
 import sys
 import termios
@@ -41,6 +42,9 @@ WRITE_BYTES = 65536
 """A client takes so many bytes of its answer in that time, or is cut off."""
 KEEP_ALIVE_SECONDS = 75
 
+_HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*\Z")
+_VERSIONS = ("1.0", "1.1")
+
 
 def most_connections() -> int:
     """How many connections a process may have open so that files are left for everything else."""
@@ -54,6 +58,7 @@ class Protocol(HttpToolsProtocol):
     most = most_connections()
 
     _seen = 0
+    _hosts = 0
     _refusal: Problem | None = None
     _timer: asyncio.TimerHandle | None = None
     _until = math.inf
@@ -133,24 +138,37 @@ class Protocol(HttpToolsProtocol):
     # --- a request
 
     def on_message_begin(self) -> None:
-        self._seen = 0
+        self._seen = self._hosts = 0
         self._heading = self._partial = True
         self._until = self.loop.time() + HEADER_SECONDS
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url), TARGET_BYTES, "uri-too-long", f"The request target is longer than {TARGET_BYTES} bytes.")
+        if b"#" in url:
+            raise ValueError("a fragment is no part of a request target")
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         most = TARGET_BYTES + HEADERS_BYTES
         self._count(len(name) + len(value) + 4, most, "headers-too-large", f"The headers exceed {HEADERS_BYTES} bytes.")
+        if len(name) == 4 and name.lower() == b"host":
+            self._hosts += 1
+            if self._hosts > 1 or not _HOST.match(value):
+                raise ValueError("not one plain host")
+        elif len(name) == 17 and name.lower() == b"transfer-encoding" and value.strip().lower() != b"chunked":
+            raise ValueError("another coding than chunked")
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        version = self.parser.get_http_version()
+        if version not in _VERSIONS or (version == "1.1" and not self._hosts):
+            raise ValueError("another version, or no host")
         self._heading = False
         before = self.cycle
         super().on_headers_complete()
+        if self.parser.should_upgrade():
+            self.cycle.keep_alive = False  # no other protocol is spoken here, and the parser reads no further
         if self._draining:
             self._close_after(before)
 
@@ -206,6 +224,9 @@ class Protocol(HttpToolsProtocol):
             self._refusal = Problem(code, detail)
             raise ValueError(code)  # the parser gives up and comes back through send_400_response
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing: uvicorn's warning is about packages that are not wanted here, and anybody could fill the log with it."""
+
     def send_400_response(self, msg: str) -> None:
         """What the parser cannot read; the text is our own, so that nothing of the input is repeated."""
         self._refuse(self._refusal or Problem("invalid-request", "The request is not well-formed HTTP/1.1."))
@@ -224,7 +245,8 @@ class Protocol(HttpToolsProtocol):
         body = dumps(problem.body(request_id))
         head = (
             f"HTTP/1.1 {problem.status} {problem.title}\r\ncontent-type: {PROBLEM}\r\ncontent-length: {len(body)}\r\n"
-            f"x-request-id: {request_id}\r\ncache-control: private, no-store\r\n{again}connection: close\r\n\r\n"
+            f"x-request-id: {request_id}\r\ncache-control: private, no-store\r\n"
+            f"x-content-type-options: nosniff\r\n{again}connection: close\r\n\r\n"
         )
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(head.encode("latin-1") + body)

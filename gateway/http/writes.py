@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 HEADER = "idempotency-key"
 
-_STRING = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"\Z')
-_BARE = re.compile(r"[ !#-~]*\Z")
+STRING = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\]){1,255})"\Z')
+BARE = re.compile(r"[!#-~](?:[ !#-~]{0,253}[!#-~])?\Z")
+"""The two forms of a key, 1 to 255 characters without the quotes and what they need to be escaped."""
 
 
 def idempotency_key(headers: Headers) -> str | None:
@@ -24,11 +25,10 @@ def idempotency_key(headers: Headers) -> str | None:
     value = headers.one(HEADER)
     if value is None:
         return None
-    quoted = _STRING.match(value)
-    key = re.sub(r"\\(.)", r"\1", quoted.group(1)) if quoted else value
-    if not 1 <= len(key) <= 255 or not (quoted or _BARE.match(value)):
+    quoted = STRING.match(value)
+    if quoted is None and not BARE.match(value):
         raise bad_header(HEADER, 'expected 1 to 255 printable ASCII characters, bare or as a string ("…")')
-    return key
+    return value if quoted is None else re.sub(r"\\(.)", r"\1", quoted.group(1))
 
 
 def key_of(context: "Context", operation: str) -> str | None:
