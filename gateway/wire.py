@@ -282,7 +282,10 @@ class Wire:
                 discard()
             raise
         headers = _plain_headers(response)
-        return Reply(response.status_code, headers, body, unreadable, time.perf_counter() - started)
+        elapsed = time.perf_counter() - started
+        if (discard := response.extensions.get("discard")) is None:
+            return Reply(response.status_code, headers, body, unreadable, elapsed)
+        return Reply(response.status_code, headers, body, unreadable, elapsed, discard)
 
     async def _content(self, response: httpx.Response, deadline: float) -> bytes:
         if "discard" in response.extensions:  # ours: read, decoded and measured already
