@@ -51,13 +51,18 @@ class Call:
         return self.method in ("PUT", "PATCH") if self.absolute is None else self.absolute
 
 
+def _nothing() -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What came back: `headers` with names in lower case, `body` parsed from strict JSON (None when there was none).
 
     `unreadable` is True for an error reply (status 400 and up) whose body is not JSON; a success reply that is not JSON
-    never becomes a Reply. `elapsed` is in seconds, from the call's start to the last byte. Its repr shows neither headers
-    nor body: a provider may say our key back.
+    never becomes a Reply. `elapsed` is in seconds, from the call's start to the last byte. `discard()` gives up the
+    connection that it came on: for an answer that is not the one to the question. Its repr shows neither headers nor body:
+    a provider may say our key back.
     """
 
     status: int
@@ -65,6 +70,7 @@ class Reply:
     body: Json = field(default=None, repr=False)
     unreadable: bool = False
     elapsed: float = 0.0
+    discard: Callable[[], None] = field(default=_nothing, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

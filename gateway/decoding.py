@@ -21,14 +21,17 @@ class Body:
     a label or for bytes that cannot be taken, and with `too_large` as soon as the limit is passed.
     """
 
-    __slots__ = ("_decoded", "_decoder", "_label", "_limit", "_raw")
+    __slots__ = ("_decoder", "_label", "_limit", "_pieces", "_raw", "_size", "_start")
 
     def __init__(self, encodings: Iterable[str], limit: int) -> None:
         """`encodings` are the values of all Content-Encoding headers, as sent."""
         self._label = _label(encodings)
         self._limit = limit
         self._raw = 0
-        self._decoded = bytearray()
+        # Pieces, joined when all are there: one growing buffer is moved again and again, and is twice as large while it is.
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._start = b""
         self._decoder = zlib.decompressobj(16 + zlib.MAX_WBITS) if self._label == "gzip" else None
 
     def feed(self, data: bytes) -> None:
@@ -37,7 +40,7 @@ class Body:
         if self._raw > self._limit:
             raise BadAnswer("too_large", f"more than {self._limit} bytes")
         if self._label == "identity":
-            self._decoded += data
+            self._pieces.append(data)
         elif self._decoder is None:
             self._start_deflate(data)
         else:
@@ -47,15 +50,14 @@ class Body:
         """The whole decoded body; `encoding` when the compressed data did not come to its end."""
         if self._label != "identity" and self._raw and (self._decoder is None or not self._decoder.eof):
             raise BadAnswer("encoding", "the compressed body is cut off")
-        return bytes(self._decoded)
+        return b"".join(self._pieces)
 
     def _start_deflate(self, data: bytes) -> None:
-        # Two bytes tell whether there is a zlib header; until both are here, one waits in `_decoded`.
-        start = bytes(self._decoded) + data
+        # Two bytes tell whether there is a zlib header; until both are here, one waits in `_start`.
+        start = self._start + data
         if len(start) < 2:
-            self._decoded[:] = start
+            self._start = start
             return
-        self._decoded.clear()
         has_header = start[0] & 0x0F == zlib.DEFLATED and (start[0] << 8 | start[1]) % 31 == 0
         self._decoder = zlib.decompressobj(zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS)
         self._decode(self._decoder, start)
@@ -64,11 +66,12 @@ class Body:
         while data:
             step: bytes | None = None
             with contextlib.suppress(zlib.error):
-                step = decoder.decompress(data, min(_STEP, self._limit - len(self._decoded) + 1))
+                step = decoder.decompress(data, min(_STEP, self._limit - self._size + 1))
             if step is None:
                 raise BadAnswer("encoding", f"the body is not {self._label}")
-            self._decoded += step
-            if len(self._decoded) > self._limit:
+            self._pieces.append(step)
+            self._size += len(step)
+            if self._size > self._limit:
                 raise BadAnswer("too_large", f"more than {self._limit} bytes when decoded")
             if decoder.unused_data:
                 raise BadAnswer("encoding", f"bytes after the end of the {self._label} data")

@@ -189,6 +189,7 @@ class Lister:
         reply = await self.opportunities.send(call, self.ask)
         page = self.adapter.page(reply.body, query)
         if page is None:
+            reply.discard()
             raise bad_answer("no_record", call, self.opportunities.name)
         for place in range(scan.offset, len(page.items)):
             if len(self.reads) >= limit or not await self._take(page.items[place], call):

@@ -128,8 +128,9 @@ class Opportunities:
                     await self.learn(ask)
                 self._check_id(native_id)
             raise
-        read = self.record_of(self.adapter.record(reply.body), call)
+        read = self._record_in(reply, call)
         if read.opportunity["native_id"] != native_id:
+            reply.discard()  # it may be the answer to another question, and the next one's is still to come
             raise bad_answer("other_id", call, self.name)
         return read
 
@@ -141,6 +142,14 @@ class Opportunities:
         if ask.raw:
             meta["raw"] = read.record
         return Answer(read.opportunity, meta)
+
+    def _record_in(self, reply: Reply, call: Call) -> Read:
+        """The record that a reply must hold. Raises `Problem` when it does not, and trusts its connection no more."""
+        try:
+            return self.record_of(self.adapter.record(reply.body), call)
+        except Problem:
+            reply.discard()
+            raise
 
     def record_of(self, record: Json, call: Call) -> Read:
         """A provider's record as an opportunity. Raises `Problem` when it is none or its id cannot be read."""
@@ -185,7 +194,7 @@ class Opportunities:
         if not calls:
             raise RuntimeError(f"{self.adapter.name}: create made no call")
         reply = await self.send(calls[0], ask)
-        created = self.record_of(self.adapter.record(reply.body), calls[0])
+        created = self._record_in(reply, calls[0])
         failed, _ = await self._send_rest(calls[1:], ask)
         stored, unread = await self._read_back(created.opportunity["native_id"], created, ask)
         return self.written(stored or created, planned, ask, failed=failed, unread=unread)
@@ -364,7 +373,10 @@ class Opportunities:
             read = self.record_of(self.adapter.record(reply.body), call)
         except Problem:
             return None
-        return read if read.opportunity["native_id"] == native_id else None
+        if read.opportunity["native_id"] == native_id:
+            return read
+        reply.discard()
+        return None
 
     def written(
         self,

@@ -158,7 +158,7 @@ def _reply(answer: Answer, started: float) -> Reply:
             why = str(error)
         if unreadable and status < 400:
             raise BadAnswer("not_json", why)
-    return Reply(status, answer.headers, body, unreadable, time.perf_counter() - started)
+    return Reply(status, answer.headers, body, unreadable, time.perf_counter() - started, answer.discard)
 
 
 def _base(base_url: str) -> tuple[bool, str, int, str, str]:

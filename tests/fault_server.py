@@ -17,7 +17,7 @@ import contextlib
 import re
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
@@ -49,6 +49,40 @@ def answer(body: bytes = b"{}", *headers: bytes, status: bytes = b"200 OK") -> b
     """A whole, proper answer with a Content-Length."""
     lines = [b"HTTP/1.1 " + status, b"Content-Type: application/json", b"Content-Length: %d" % len(body), *headers]
     return b"\r\n".join([*lines, b"", body])
+
+
+async def play(
+    steps: Sequence[Step],
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    read: Callable[[asyncio.StreamReader], Awaitable[None]],
+) -> None:
+    """Play a script on a connection; `read` is what READ does. Raises what a connection that is gone does."""
+    for step in steps:
+        match step:
+            case Do.READ:
+                await read(reader)
+            case Do.CLOSE:
+                writer.close()
+            case Do.HALF:
+                writer.write_eof()
+            case Do.RESET:
+                # Lingering for 0 seconds makes the kernel send RST instead of FIN.
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                writer.transport.abort()
+            case bytes():
+                if writer.is_closing():  # uvloop raises RuntimeError where asyncio only logs
+                    raise ConnectionResetError
+                writer.write(step)
+                await writer.drain()
+            case asyncio.Event():
+                await step.wait()
+            case Loop():
+                while not (reader.at_eof() or writer.is_closing()):
+                    await play(step.steps, reader, writer, read)
+                    await asyncio.sleep(0)
+            case _:
+                await asyncio.sleep(step)
 
 
 class FaultServer:
@@ -121,7 +155,7 @@ class FaultServer:
         self.peak = max(self.peak, self.open)
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-                await self._play(script, reader, writer)
+                await play(script, reader, writer, self._read)
                 while await reader.read(65536):
                     pass
         except asyncio.CancelledError:
@@ -131,35 +165,6 @@ class FaultServer:
             self._tasks.discard(task)
             self.open -= 1
             self.ended.set()
-
-    async def _play(self, steps: Sequence[Step], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for step in steps:
-            match step:
-                case Do.READ:
-                    await self._read(reader)
-                case Do.CLOSE:
-                    writer.close()
-                case Do.HALF:
-                    writer.write_eof()
-                case Do.RESET:
-                    # Lingering for 0 seconds makes the kernel send RST instead of FIN.
-                    writer.get_extra_info("socket").setsockopt(
-                        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-                    )
-                    writer.transport.abort()
-                case bytes():
-                    if writer.is_closing():  # uvloop raises RuntimeError where asyncio only logs
-                        raise ConnectionResetError
-                    writer.write(step)
-                    await writer.drain()
-                case asyncio.Event():
-                    await step.wait()
-                case Loop():
-                    while not (reader.at_eof() or writer.is_closing()):
-                        await self._play(step.steps, reader, writer)
-                        await asyncio.sleep(0)
-                case _:
-                    await asyncio.sleep(step)
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         head = await reader.readuntil(b"\r\n\r\n")

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.strict_json import Json, NotJson, dumps, loads
+from tests.kinds.json_cases import DUPLICATE, INVALID, VALID
 
 REFUSED = {
     "a duplicate key": b'{"a":1,"a":2}', "a duplicate key deep down": b'[{"x":{"a":1,"b":2,"a":3}}]',
@@ -66,3 +67,28 @@ json_values = st.recursive(
 @given(json_values)
 def test_what_is_written_reads_as_the_same(value: Json) -> None:
     assert loads(dumps(value)) == value
+
+
+# --- a corpus of our own
+
+
+@pytest.mark.parametrize(("data", "value"), VALID.values(), ids=VALID.keys())
+def test_the_corpus_whatever_is_json_is_taken(data: bytes, value: Json) -> None:
+    read = loads(data)
+    if value == "deep":
+        assert dumps(read) == data
+    elif value == "huge":
+        assert dumps([read]) == b"[" + data + b"]"
+    else:
+        assert read == value and type(read) is type(value)
+
+
+@pytest.mark.parametrize("data", [*INVALID.values(), *DUPLICATE.values()], ids=[*INVALID, *DUPLICATE])
+def test_the_corpus_whatever_is_not_is_refused(data: bytes) -> None:
+    with pytest.raises(NotJson):
+        loads(data)
+
+
+def test_the_corpus_is_large_and_has_nothing_twice() -> None:
+    cases = [data for data, _ in VALID.values()] + [*INVALID.values(), *DUPLICATE.values()]
+    assert len(cases) == len(set(cases)) >= 150

@@ -104,7 +104,8 @@ async def _outcome(
     try:
         reply = await send(call, trip)
     except CallFailed as failure:
-        return failure
+        # Raised again from here, it and its frames would hold each other, and in them whatever was received.
+        return failure.with_traceback(None)
     finally:
         trip.deadline = deadline
     patience.note(call, reply)
