@@ -287,7 +287,8 @@ class Connection(asyncio.Protocol):
 
     def rest(self, now: float) -> None:
         """Nobody uses it."""
-        self.idle, self._idle_since, self._parser, self._first = True, now, None, None
+        self.idle, self._idle_since = True, now
+        self._forget()
 
     def is_fit(self, now: float) -> bool:
         """Whether it can carry a request: still open, and nothing waits to be read on it."""
@@ -311,12 +312,20 @@ class Connection(asyncio.Protocol):
     def spoil(self) -> None:
         """Never use it again."""
         self.spoiled = True
+        self._forget()
         if self.transport is not None:
             self.transport.abort()
+
+    def _forget(self) -> None:
+        """Let go of what came: a connection lives on after it, and longer than one would think in cycles."""
+        self._parser = self._first = self._encodings = None
+        self._body = []
+        self._headers = {}
 
     def _fail(self, failure: CallFailed) -> None:
         if self._error is None:
             self._error = failure
+        self._forget()
         self.spoiled = True
         self._wake()
 

@@ -80,8 +80,8 @@ KINDS = (
          wait=0.3),
     Kind("ends with the connection", lambda place: [head(b"HTTP/1.0 " + place.status) + place.body, CLOSE], SERVED),
     Kind("a blank before a colon", lambda place: [
-        head(OK, b"Content-Length : %d" % len(place.body)) + place.body], SERVED),
-    Kind("line feeds alone", lambda place: [place.good.replace(b"\r\n", b"\n", 3)], SERVED),
-    Kind("a folded header", lambda place: [answer(place.body, b"X: a\r\n b")], SERVED),
+        head(OK, b"Content-Length : %d" % len(place.body)) + place.body]),
+    Kind("line feeds alone", lambda place: [place.good.replace(b"\r\n", b"\n", 3)]),
+    Kind("a folded header", lambda place: [answer(place.body, b"X: a\r\n b")]),
     Kind("an interim answer first", lambda place: [head(b"HTTP/1.1 103 Early Hints") + place.good], SERVED),
 )  # fmt: skip
