@@ -36,6 +36,8 @@ from gateway.strict_json import Json, dumps
 T = TypeVar("T")
 log = logging.getLogger("gateway")
 
+BELIEVED_SECONDS = 0.5
+"""How long the store is believed to be there after it said so."""
 REPORT_SECONDS = 0.5
 """How long to wait between tries to write down how a write ended."""
 
@@ -147,6 +149,7 @@ class Idempotency:
     lag: float
     holder: str = field(default_factory=here)
     look: "Callable[[Claim], Awaitable[None]] | None" = None
+    _believed: float = 0.0
     _running: set[asyncio.Task[Any]] = field(default_factory=set)
 
     async def run(self, write: Write, guard: Guard, work: Callable[[], Awaitable[Kept]]) -> Course:
@@ -181,9 +184,15 @@ class Idempotency:
             raise self._away(error, None) from None
 
     async def ready(self, connection: str | None) -> None:
-        """Raises `Problem` when the store is away: then nothing is written, with a key or without."""
+        """Raises `Problem` when the store is away: then nothing is written, with a key or without.
+
+        A write without a key has no claim, so that it is enough to have asked a moment ago.
+        """
+        if time.monotonic() < self._believed:
+            return
         try:
             await self.store.check()
+            self._believed = time.monotonic() + BELIEVED_SECONDS
         except (StateUnavailable, UnsafeStore) as error:
             raise self._away(error, connection) from None
 

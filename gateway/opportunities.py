@@ -30,6 +30,7 @@ from gateway.writing import plan
 
 log = logging.getLogger("gateway")
 
+BUMP_TRIES = 10
 BUMP_PAUSE = 0.05
 """Seconds between two tries to tell other workers of a write."""
 
@@ -245,13 +246,17 @@ class Opportunities:
 
     async def _can_write(self) -> None:
         """Raises `Problem` when other workers could not be told of a write, and would go on answering with what was."""
-        try:
-            await self.connection.board.versions(self._versions(""))
-        except StateUnavailable:
-            raise Problem(
-                "state-store-unavailable", "What must be told to other workers after a write could not be.",
-                retry_after=1, connection=self.name, outcome="not_applied",
-            ) from None  # fmt: skip
+        for left in reversed(range(BUMP_TRIES)):  # a board must be quick for reads; a write can wait a moment for it
+            try:
+                await self.connection.board.versions(self._versions(""))
+                return
+            except StateUnavailable:
+                if left:
+                    await asyncio.sleep(BUMP_PAUSE)
+        raise Problem(
+            "state-store-unavailable", "What must be told to other workers after a write could not be.",
+            retry_after=1, connection=self.name, outcome="not_applied",
+        )  # fmt: skip
 
     async def _wrote(self, native_id: str, ask: Ask) -> None:
         """What was read before this is older than the provider's records, in every worker, from here on."""
