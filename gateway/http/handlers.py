@@ -106,10 +106,15 @@ async def _kept(
     owner = f"{context.caller.name} {connection.name} {connection.reading}"
     # What is listed lags behind what is written; a record read by its id does not.
     lag = context.gateway.config.idempotency.lookup_lag if version.startswith("l:") else 0.0
-    served = await cache.read(
-        f"{owner} {key}", owner, (version,), ask.deadline, fill, fresh=wish == "no-cache", lag=lag
-    )
-    ask.provider_seconds += served.provider_seconds
+    began, waited = time.perf_counter(), math.inf
+    try:
+        served = await cache.read(
+            f"{owner} {key}", owner, (version,), ask.deadline, fill, fresh=wish == "no-cache", lag=lag
+        )
+        if served.how == "hit" or (served.absent is None and served.how != "stale"):
+            waited = served.provider_seconds
+    finally:  # what failed, or was not there, was waited for all the time; and nobody waited longer than that
+        ask.provider_seconds += min(waited, time.perf_counter() - began)
     return served
 
 
@@ -125,6 +130,8 @@ async def _answered(
     context.tell["x-cache"] = served.how
     if served.how in ("hit", "stale"):
         context.tell["age"] = str(int(served.age))
+    if served.absent is not None:
+        raise served.absent
     return Reply(raw=served.content)
 
 
@@ -211,10 +218,12 @@ async def _by_ids(context: Context, parameters: dict[str, str]) -> Reply:
                 served = await _kept(context, opportunities, ask, *_reading(opportunities, native, ask))
             finally:
                 context.provider_seconds = max(context.provider_seconds, ask.provider_seconds)
-            answer = loads(served.content)
-            told[id_] = (answer["data"], answer["meta"])
             if served.how != "hit":
                 context.tell["x-cache"] = served.how
+            if served.absent is not None:
+                raise served.absent
+            answer = loads(served.content)
+            told[id_] = (answer["data"], answer["meta"])
         except Problem as problem:
             told[id_] = (None, {"problem": problem.body(context.request_id)})
 
