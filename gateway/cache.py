@@ -28,7 +28,7 @@ How = Literal["hit", "miss", "stale", "bypass"]
 ABSENT_SECONDS = 3.0
 """How long "there is no such record" is believed: a record may be made at the provider at any time."""
 OVERHEAD = 1000
-"""Bytes that an entry takes at most beside its content and its key: objects, tables, what is told of a record's absence."""
+"""Bytes that an entry takes beside its content and its key; and what is told of a record's absence as many again."""
 _FAILS = frozenset(
     {"provider-bad-answer", "provider-error", "provider-timeout", "provider-unavailable", "rate-limited"}
 )
@@ -194,7 +194,7 @@ class Cache:
             ttl, last = self._life(names, versions, began, lag)
             if absent is not None:
                 ttl = last = min(ABSENT_SECONDS, ttl)
-            size = len(filled.content) + len(key) + OVERHEAD
+            size = len(filled.content) + len(key) + (OVERHEAD if absent is None else 2 * OVERHEAD)
             entry = _Entry(owner, versions, number, began, ttl, last, size, filled.content, absent and absent.again())
             self._keep(key, entry)
         if absent is not None:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
@@ -39,6 +40,14 @@ def in_loop(work: Coroutine[Any, Any, T]) -> T:
     """Run a test's coroutine on the loop that the gateway runs on."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work)
+
+
+async def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Return when it is so."""
+    end = time.monotonic() + seconds
+    while not true():  # of many things that have no event
+        assert time.monotonic() < end
+        await asyncio.sleep(0.001)
 
 
 class Provider:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,9 +22,9 @@ from gateway.opportunities import Opportunities
 from gateway.state.board import SharedBoard
 from gateway.state.sqlite import SqliteStore
 from gateway.state.store import StateUnavailable
-from tests.replicas import Gate, Site, caller_key, data, how, in_loop, replicas
+from tests.replicas import Gate, Site, caller_key, data, how, in_loop, replicas, until
 from tests.rig.client import Reply
-from tests.rig.plain_http import Answer, Request, as_json
+from tests.rig.plain_http import Answer, Request
 from tests.state_server import state_server
 
 Work = Callable[[Site], Awaitable[None]]
@@ -80,7 +80,7 @@ def test_a_page_is_kept_too_and_each_question_by_itself(on: Any) -> None:
                      "?limit=2&sort=name", "?limit=2&status=open"]  # fmt: skip
         for question in questions:
             assert how(await site.get(question))[:2] == (200, "miss"), question
-        strict = {"Prefer": "handling=strict"}
+        strict: dict[str, Any] = {"Prefer": "handling=strict"}
         assert how(await site.get("?limit=2", **strict))[1] == "miss"
         for question in questions:
             assert how(await site.get(question)) == (200, "hit", "0"), question
@@ -256,12 +256,10 @@ async def one_call_for_all(site: Site, count: int, first: str = "") -> tuple[lis
     """Answers to that many reads at once while the provider is slow; and those with the timeout `first` that came first."""
     site.provider.hold = gate = Gate(times=10)
     early = [asyncio.create_task(site.get("a", at=at, X_Request_Timeout=first)) for at in (0, 1) if first]
-    while early and site.provider.calls["GET"] < 2:
-        await asyncio.sleep(0)
+    await until(lambda: not early or site.provider.calls["GET"] == 2)
     rest = [asyncio.create_task(site.get("a", at=number % 2, seconds=20)) for number in range(count)]
     before = await asyncio.gather(*early)
-    while site.in_flight() < count and not any(one.done() for one in rest):
-        await asyncio.sleep(0.01)
+    await until(lambda: site.in_flight() >= count or any(one.done() for one in rest))
     gate.open()
     return before, await asyncio.gather(*rest)
 
@@ -374,8 +372,7 @@ async def raced(site: Site, through: int, read: int) -> list[Any]:
     """Names read through both replicas after a write that slow reads through `read` have been racing."""
     site.provider.hold = gate = Gate(times=2)
     slow = [asyncio.create_task(one) for one in (site.name("a", at=read), site.names(at=read))]
-    while gate.times:
-        await asyncio.sleep(0)
+    await until(lambda: not gate.times)
     assert (await site.rename("a", "B", at=through)).status == 200
     told = [await site.name("a", at=read)]  # not from the call under way; of a list nobody asks before that is over
     site.cache(read)._entries.clear()
@@ -459,7 +456,7 @@ def test_a_create_that_is_settled_later_shows_at_once_when_it_is(on: Any) -> Non
 
         site.provider.fault = late
         draft = {"name": "B", "contacts": [{"emails": [{"address": "b@example.com"}]}]}
-        post = {"body": draft, "Idempotency_Key": "k"}
+        post: dict[str, Any] = {"body": draft, "Idempotency_Key": "k"}
         lost = await site.ask("POST", "/v1/opportunities", **post)
         assert json.loads(lost.body)["outcome"] == "unknown"
         site.provider.fault = lambda request: None

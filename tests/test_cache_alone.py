@@ -52,8 +52,10 @@ class Rig:
     def __post_init__(self) -> None:
         self.cache = Cache(TTL, STALE, self.most, self.board, self.clock)
 
-    async def read(self, key: str, fetch: Callable[[], Awaitable[Filled]], *, owner: str = "me", names: Sequence[str] = NAMES,
-                   seconds: float = math.inf, **more: Any) -> Served:  # fmt: skip
+    async def read(
+        self, key: str, fetch: Callable[[], Awaitable[Filled]], *, owner: str = "me", names: Sequence[str] = NAMES,
+        seconds: float = math.inf, **more: Any,
+    ) -> Served:  # fmt: skip
         deadline = asyncio.get_running_loop().time() + seconds
         return await self.cache.read(key, owner, names, deadline, fetch, **more)
 
@@ -463,7 +465,7 @@ class InAnyOrder(RuleBasedStateMachine):
     @invariant()
     def it_is_bounded(self) -> None:
         if hasattr(self, "rig"):
-            assert len(self.rig.cache._flights) <= 1 and self.rig.cache.size <= 2 * 1100
+            assert len(self.rig.cache._flights) <= 1 and self.rig.cache.size <= 2100
 
     def teardown(self) -> None:
         if not hasattr(self, "runner"):
