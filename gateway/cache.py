@@ -10,6 +10,7 @@
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -20,12 +21,14 @@ import cachetools
 from gateway.errors import Problem
 from gateway.state.store import Board, StateUnavailable
 
+log = logging.getLogger("gateway")
+
 How = Literal["hit", "miss", "stale", "bypass"]
 
 ABSENT_SECONDS = 3.0
 """How long "there is no such record" is believed: a record may be made at the provider at any time."""
-OVERHEAD = 600
-"""Bytes that an entry takes beside its content and its key."""
+OVERHEAD = 1000
+"""Bytes that an entry takes beside its content and its key; and what is told of a record's absence as many again."""
 _FAILS = frozenset(
     {"provider-bad-answer", "provider-error", "provider-timeout", "provider-unavailable", "rate-limited"}
 )
@@ -42,12 +45,13 @@ class Filled:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """An answer, how it was come by, and its age in seconds."""
+    """An answer, how it was come by, and its age in seconds. `absent`: there is no such record, and no content."""
 
     content: bytes
     how: How
     age: float = 0.0
     provider_seconds: float = 0.0
+    absent: Problem | None = None
 
 
 Fetch = Callable[[], Awaitable[Filled]]
@@ -58,20 +62,27 @@ Fetch = Callable[[], Awaitable[Filled]]
 class _Entry:
     owner: str
     versions: tuple[int, ...]
-    made: float
+    number: int
+    """Of the call that brought it: those that began later have higher ones."""
+    began: float
+    """When the provider was asked: what it said may be as old as that."""
     ttl: float
+    last: float
+    """The age from which on it is not even given instead of a failure."""
+    size: int
     content: bytes
     absent: Problem | None = None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Flight:
-    task: "asyncio.Task[Filled]"
+    owner: str
     versions: tuple[int, ...]
+    task: "asyncio.Task[Filled]"
 
 
 def _size(entry: _Entry) -> int:
-    return len(entry.content) + OVERHEAD
+    return entry.size
 
 
 class Cache:
@@ -85,6 +96,9 @@ class Cache:
         self._clock = clock
         self._entries: cachetools.LRUCache[str, _Entry] = cachetools.LRUCache(most, getsizeof=_size)
         self._flights: dict[str, _Flight] = {}
+        """The call that whoever misses may share; `_tasks` are all calls, also those that another has replaced here."""
+        self._tasks: set[asyncio.Task[Filled]] = set()
+        self._number = 0
         self._young: dict[str, tuple[int, float]] = {}
         """The version last seen of what lags behind writes, and since when; a name a connection."""
 
@@ -97,7 +111,8 @@ class Cache:
         self, key: str, owner: str, names: Sequence[str], deadline: float, fetch: Fetch, *, fresh: bool = False,
         lag: float = 0.0,
     ) -> Served:  # fmt: skip
-        """The answer to what `key` stands for, which rests on the versions of `names`. Raises `Problem`.
+        """The answer to what `key` stands for, which rests on the versions of `names`. Raises `Problem`; but that there is
+        no such record is an answer, too.
 
         `deadline`, of the loop's clock, bounds the wait of whoever asks; `fresh` asks the provider whatever is kept; for
         `lag` seconds after a write the provider may not show it here yet, so that an answer is kept no longer than that.
@@ -106,25 +121,25 @@ class Cache:
             versions = await self._board.versions(names)
         except StateUnavailable:
             self._entries.clear()
-            filled = await fetch()
-            return Served(filled.content, "bypass", 0.0, filled.provider_seconds)
+            return await _past(deadline, fetch)
         entry = None if fresh else self._good(key, owner, versions)
         if entry is not None:
-            age = self._clock() - entry.made
+            age = self._clock() - entry.began
             if age < entry.ttl:
-                if entry.absent is not None:
-                    raise entry.absent.again()
-                return Served(entry.content, "hit", age)
+                return Served(entry.content, "hit", age, absent=entry.absent and entry.absent.again())
+        how: How = "bypass" if fresh else "miss"
         try:
             filled = await self._fetched(key, owner, names, versions, deadline, fetch, fresh, lag)
         except Problem as problem:
-            if entry is None or entry.absent is not None or problem.code not in _FAILS:
+            if problem.code == "not-found":
+                return Served(b"", how, absent=problem)
+            if entry is None or problem.code not in _FAILS:
                 raise
-            age = self._clock() - entry.made
-            if age >= self.ttl + self.stale or not await self._unchanged(names, entry.versions):
+            age = self._clock() - entry.began
+            if age >= entry.last or not await self._unchanged(names, entry.versions):
                 raise
             return Served(entry.content, "stale", age)
-        return Served(filled.content, "bypass" if fresh else "miss", 0.0, filled.provider_seconds)
+        return Served(filled.content, how, 0.0, filled.provider_seconds)
 
     def _good(self, key: str, owner: str, versions: tuple[int, ...]) -> _Entry | None:
         entry = self._entries.get(key)
@@ -143,80 +158,124 @@ class Cache:
         fresh: bool, lag: float,
     ) -> Filled:  # fmt: skip
         """From the one call under way, or from a new one. A call that another started may fail it once, not for good."""
-        flight = None if fresh else self._flights.get(key)
-        if flight is not None and flight.versions == versions:
+        let_down = False
+        while not fresh and (flight := self._flights.get(key)) is not None:
+            if flight.owner != owner or flight.versions != versions:
+                break
             try:
-                return await self._waited(flight, deadline)
+                return await _waited(flight, deadline)
             except Problem as problem:
-                if problem.code == "not-found" or asyncio.get_running_loop().time() >= deadline:
-                    raise problem.again() from None
-            flight = self._flights.get(key)
-            if flight is not None and flight.versions == versions:  # those who were let down share the next call
-                return await self._waited(flight, deadline)
+                if let_down or problem.code == "not-found" or asyncio.get_running_loop().time() >= deadline:
+                    raise
+                let_down = True  # all who were share the next call
         task = asyncio.create_task(self._fill(key, owner, names, versions, fetch, lag))
-        flight = _Flight(task, versions)
-        self._flights[key] = flight
+        flight = self._flights[key] = _Flight(owner, versions, task)
+        self._tasks.add(task)
         task.add_done_callback(lambda task: self._landed(key, task))
-        return await self._waited(flight, deadline)
-
-    async def _waited(self, flight: _Flight, deadline: float) -> Filled:
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await asyncio.shield(flight.task)
-        except TimeoutError:
-            raise Problem("provider-timeout", "The provider did not answer before the deadline.") from None
-        except Problem as problem:
-            raise problem.again() from None
+        return await _waited(flight, deadline)
 
     async def _fill(
         self, key: str, owner: str, names: Sequence[str], versions: tuple[int, ...], fetch: Fetch,
         lag: float,
     ) -> Filled:  # fmt: skip
+        self._number = number = self._number + 1
+        began = self._clock()
         absent: Problem | None = None
         filled = Filled(b"")
         try:
             filled = await fetch()
         except Problem as problem:
             if problem.code != "not-found":
+                if problem.code not in _FAILS:  # the provider has said no: what it said before is not given later on
+                    self._entries.pop(key, None)
                 raise
             absent = problem
         if await self._unchanged(names, versions):
-            ttl = min(ABSENT_SECONDS, self.ttl) if absent is not None else self._ttl(names, versions, lag)
-            entry = _Entry(owner, versions, self._clock(), ttl, filled.content, absent and absent.again())
-            if _size(entry) <= self._entries.maxsize:
-                self._entries[key] = entry
+            ttl, last = self._life(names, versions, began, lag)
+            if absent is not None:
+                ttl = last = min(ABSENT_SECONDS, ttl)
+            size = len(filled.content) + len(key) + (OVERHEAD if absent is None else 2 * OVERHEAD)
+            entry = _Entry(owner, versions, number, began, ttl, last, size, filled.content, absent and absent.again())
+            self._keep(key, entry)
         if absent is not None:
             raise absent
         return filled
 
-    def _ttl(self, names: Sequence[str], versions: tuple[int, ...], lag: float) -> float:
-        """How long an answer is good that rests on these versions: not long while a write is young."""
-        if not lag:
-            return self.ttl
-        now = self._clock()
-        ttl = self.ttl
-        for name, version in zip(names, versions, strict=True):
-            known, since = self._young.get(name, (0, -lag))
-            if known != version:
-                since = now
-                self._young[name] = (version, since)
-            if now < since + lag:
-                ttl = min(ttl, since + lag - now)
-        return ttl
+    def _keep(self, key: str, entry: _Entry) -> None:
+        """In the place of what was asked for earlier; never in that of what was asked for later, and is there already."""
+        held = self._entries.get(key)
+        if held is not None and held.number > entry.number:
+            return
+        if entry.size <= self._entries.maxsize:
+            self._entries[key] = entry
+        else:
+            self._entries.pop(key, None)
+
+    def _life(
+        self, names: Sequence[str], versions: tuple[int, ...], began: float, lag: float
+    ) -> tuple[float, float]:  # fmt: skip
+        """(the age up to which an answer is good, that up to which it is better than none).
+
+        What was asked for while a write was young may lack it, and is given no longer than that.
+        """
+        ttl, last = self.ttl, self.ttl + self.stale
+        if lag:
+            for name, version in zip(names, versions, strict=True):
+                known, since = self._young.get(name, (0, -lag))
+                if known != version:
+                    since = began
+                    self._young[name] = (version, since)
+                if began < since + lag:
+                    ttl = last = min(ttl, since + lag - began)
+        return ttl, last
 
     def _landed(self, key: str, task: "asyncio.Task[Filled]") -> None:
+        self._tasks.discard(task)
         flight = self._flights.get(key)
         if flight is not None and flight.task is task:
             del self._flights[key]
         if not task.cancelled():
-            task.exception()  # whoever waited has been told; perhaps nobody does any more
+            error = task.exception()  # those who waited are told; perhaps nobody does any more
+            if error is not None and not isinstance(error, Problem):
+                log.error("a read failed", exc_info=error)
 
     async def aclose(self) -> None:
         """End the calls under way."""
-        tasks = [flight.task for flight in self._flights.values()]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _past(deadline: float, fetch: Fetch) -> Served:
+    """Nothing of the cache: the fetch, for as long as who asks has time."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            filled = await fetch()
+    except TimeoutError:
+        raise _too_late() from None
+    return Served(filled.content, "bypass", 0.0, filled.provider_seconds)
+
+
+async def _waited(flight: _Flight, deadline: float) -> Filled:
+    """What the call brings; it goes on when whoever waits is cancelled or has no more time."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await asyncio.shield(flight.task)
+    except TimeoutError:
+        raise _too_late() from None
+    except Problem as problem:
+        raise problem.again() from None
+    except asyncio.CancelledError:
+        waiting = asyncio.current_task()
+        if not flight.task.cancelled() or waiting is None or waiting.cancelling():
+            raise
+    except Exception:  # logged once, however many wait
+        pass
+    raise Problem("internal-error", "The gateway failed; see its log.")
+
+
+def _too_late() -> Problem:
+    return Problem("provider-timeout", "The provider did not answer before the deadline.")
 
 
 def record_version(connection: str, native_id: str) -> str:

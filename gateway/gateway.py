@@ -82,6 +82,8 @@ class Gateway:
             await self.settler.aclose()
         if self.idempotency is not None:
             await self.idempotency.aclose()
+        for opportunities in self._opportunities.values():
+            await opportunities.aclose()
         await self.connections.aclose()
         if self.state is not None and state:
             await self.state.aclose()

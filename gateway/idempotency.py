@@ -38,6 +38,8 @@ log = logging.getLogger("gateway")
 
 BELIEVED_SECONDS = 0.5
 """How long the store is believed to be there after it said so."""
+PATIENCE_SECONDS = 3.0
+"""How long an answer is held back until it is written down. After that the truth is told, and written down later."""
 REPORT_SECONDS = 0.5
 """How long to wait between tries to write down how a write ended."""
 
@@ -305,24 +307,34 @@ class Idempotency:
         done = await self._write_down(
             guard.key,
             lambda held, now: claims.answer(held, guard.fence, now, answer=answer, record=kept.record, keep=self.keep),
+            patience=PATIENCE_SECONDS,  # who has been told an answer must not be told later that nobody knows
         )
         expires = time.time() + self.keep
         if done is not None and done.answer != answer:  # settled meanwhile: everybody gets the one answer
             return Course(unpacked(done.answer), True, expires)
         return Course(kept, False, expires)
 
-    async def _write_down(self, key: str, transition: Transition[T]) -> T | None:
-        """What the transition results in; None when the store cannot be asked now, and then it is told later."""
-        try:
-            return await self.store.change(key, transition)
-        except RecordTaken:
-            log.error("claim %s: its record stands under another claim; see `crm-gateway outcomes`", key[:16])
-            return None
-        except (StateUnavailable, UnsafeStore) as error:
-            STATE_ERRORS.of().add()
-            log.warning("state store: %s; will be written down when it is back", error)
-            self._later(self._until_written(key, transition))
-            return None
+    async def _write_down(self, key: str, transition: Transition[T], *, patience: float = 0.0) -> T | None:
+        """What the transition results in; None when the store cannot be asked now, and then it is told later.
+
+        It is asked again for `patience` seconds. A transition that was made although the store did not say so is made
+        again without harm: each changes only what it finds as it was.
+        """
+        until = time.monotonic() + patience
+        while True:
+            try:
+                return await self.store.change(key, transition)
+            except RecordTaken:
+                log.error("claim %s: its record stands under another claim; see `crm-gateway outcomes`", key[:16])
+                return None
+            except (StateUnavailable, UnsafeStore) as error:
+                STATE_ERRORS.of().add()
+                if time.monotonic() + REPORT_SECONDS / 5 < until:
+                    await asyncio.sleep(REPORT_SECONDS / 5)
+                    continue
+                log.warning("state store: %s; will be written down when it is back", error)
+                self._later(self._until_written(key, transition))
+                return None
 
     async def _until_written(self, key: str, transition: Transition[Any]) -> None:
         while True:

@@ -103,6 +103,9 @@ class Opportunities:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.name = connection.name
+        self._untold: set[str] = set()
+        """Versions that should have gone up and have not yet."""
+        self._telling: asyncio.Task[None] | None = None
 
     @property
     def adapter(self) -> Adapter:
@@ -178,8 +181,8 @@ class Opportunities:
     async def create(self, draft: Mapping[str, Json], ask: Ask) -> Answer:
         """A new record as the provider now has it, with the ledger of what took. Sent once, whatever comes back."""
         self.need("create")
-        await self._can_write()
         native_id = ""
+        await self._can_write(native_id)
         try:
             answer = await self._create(draft, ask)
             native_id = answer.data["native_id"]
@@ -204,7 +207,7 @@ class Opportunities:
         """The record after a merge patch, with the ledger of what took. Only what is in the patch is sent."""
         self.need("update")
         self._check_id(native_id)
-        await self._can_write()
+        await self._can_write(native_id)
         try:
             return await self._update(native_id, patch, ask)
         finally:
@@ -238,17 +241,20 @@ class Opportunities:
         self._check_id(native_id)
         if ask.guard is not None:
             ask.guard.planned(Plan())
-        await self._can_write()
+        await self._can_write(native_id)
         try:
             await self.send(self.adapter.delete(native_id), ask)
         finally:
             await self._wrote(native_id, ask)
 
-    async def _can_write(self) -> None:
-        """Raises `Problem` when other workers could not be told of a write, and would go on answering with what was."""
+    async def _can_write(self, native_id: str) -> None:
+        """Raises `Problem` when other workers cannot be told of a write, and would go on answering with what was.
+
+        They are told once before it: should it be impossible afterwards, only what was read meanwhile is kept anywhere.
+        """
         for left in reversed(range(BUMP_TRIES)):  # a board must be quick for reads; a write can wait a moment for it
             try:
-                await self.connection.board.versions(self._versions(""))
+                await self.connection.board.bump(self._versions(native_id))
                 return
             except StateUnavailable:
                 if left:
@@ -267,17 +273,37 @@ class Opportunities:
     async def changed(self, native_id: str, deadline: float) -> None:
         """A record has changed (one that is not known by id, if empty): no answer kept anywhere is given any more.
 
-        The board being away, it is told until the deadline, and no longer: what was done is answered all the same.
+        The board being away, whoever waits is held up until the deadline, and no longer: what was done is answered all the
+        same, and told to other workers as soon as there is a board again.
         """
+        names = self._versions(native_id)
         while True:
             try:
-                await self.connection.board.bump(self._versions(native_id))
+                await self.connection.board.bump(names)
                 return
             except StateUnavailable:
                 if asyncio.get_running_loop().time() + BUMP_PAUSE >= deadline:
                     log.error("connection %s: a write could not be told to other workers in time", self.name)
+                    self._untold.update(names)
+                    if self._telling is None or self._telling.done():
+                        self._telling = asyncio.create_task(self._tell())
                     return
                 await asyncio.sleep(BUMP_PAUSE)
+
+    async def _tell(self) -> None:
+        while self._untold:
+            await asyncio.sleep(BUMP_PAUSE)
+            names, self._untold = self._untold, set()
+            try:
+                await self.connection.board.bump(tuple(names))
+            except StateUnavailable:
+                self._untold |= names
+
+    async def aclose(self) -> None:
+        """Give up what could not be told until now."""
+        if self._telling is not None:
+            self._telling.cancel()
+            await asyncio.gather(self._telling, return_exceptions=True)
 
     def _versions(self, native_id: str) -> tuple[str, ...]:
         return (record_version(self.name, native_id), list_version(self.name))

@@ -12,6 +12,7 @@ from gateway.strict_json import Json
 
 KNOWN_BESIDE = (
     "/account_id", "/score", "/sent_at", "/accepted_at", "/qualified_at", "/loss_notes", "/contact_location", "/comments/*",
+    "/stage_change",
 )  # fmt: skip
 """Members that the server is known to send and that have no canonical field."""
 

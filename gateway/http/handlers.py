@@ -124,6 +124,8 @@ async def _answered(
     context.tell["x-cache"] = served.how
     if served.how in ("hit", "stale"):
         context.tell["age"] = str(int(served.age))
+    if served.absent is not None:
+        raise served.absent
     return Reply(raw=served.content)
 
 
@@ -207,10 +209,12 @@ async def _by_ids(context: Context, parameters: dict[str, str]) -> Reply:
             ask = _ask(context, opportunities.connection, parameters, urgent=False)
             ask.deadline -= deadline_in(0) - began  # one deadline for all of them, also for those that had to wait
             served = await _kept(context, opportunities, ask, *_reading(opportunities, native, ask))
-            answer = loads(served.content)
-            told[id_] = (answer["data"], answer["meta"])
             if served.how != "hit":
                 context.tell["x-cache"] = served.how
+            if served.absent is not None:
+                raise served.absent
+            answer = loads(served.content)
+            told[id_] = (answer["data"], answer["meta"])
         except Problem as problem:
             told[id_] = (None, {"problem": problem.body(context.request_id)})
 

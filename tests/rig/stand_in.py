@@ -48,6 +48,8 @@ class Settings:
     per: float = 3600.0
     status: int = 0
     """When set, everything is answered with this status and nothing is applied."""
+    numbered: bool = False
+    """Whether each answer to a get says the how manieth it is, in `notes` (GetRaze)."""
     told: bool = True
     """Whether the `X-RateLimit-` headers are sent (GetRaze)."""
 

@@ -41,6 +41,7 @@ class GetRaze:
         self._haystacks: list[str] = []
         """What `search` looks through, in the order of `_order`; a deleted one is a text that nothing is found in."""
         self._places: dict[str, int] = {}
+        self._gets = 0
 
     def answer(self, request: Request, settings: Settings, now: float) -> tuple[int, Json, str]:
         """Route and run."""
@@ -53,7 +54,7 @@ class GetRaze:
             case ("POST", []):
                 return 201, self._create(_object(request), now), "create"
             case ("GET", [id_]):
-                return 200, _one(self._full(self._found(id_))), "get"
+                return 200, _one(self._numbered(self._full(self._found(id_)), settings)), "get"
             case ("PUT", [id_]):
                 return 200, self._update(id_, _object(request)), "update"
             case ("DELETE", [id_]):
@@ -112,6 +113,10 @@ class GetRaze:
         self._haystacks.append(text.casefold())
         self._applied("create", id_, name)
         return _one(self._told(record))
+
+    def _numbered(self, told: dict[str, Json], settings: Settings) -> dict[str, Json]:
+        self._gets += 1
+        return {**told, "notes": f"get {self._gets}"} if settings.numbered else told
 
     def _update(self, id_: str, sent: dict[str, Json]) -> Json:
         record = self._found(id_)

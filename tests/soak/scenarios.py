@@ -20,6 +20,7 @@ from tests.rig.history import Findings, check, read_applied, read_attempts, summ
 from tests.rig.killer import Deed, Killer, standing, wait_whole
 from tests.rig.load import Plan, run
 from tests.rig.report import Row
+from tests.soak.scenarios_d import MORE, foreign, pairs
 from tests.soak.site import Site
 
 Figures: TypeAlias = dict[str, float]
@@ -52,7 +53,7 @@ def judged(figures: Mapping[str, float]) -> list[str]:
     """What is not as it must be."""
     never = (
         "duplicate", "lost", "wrong_record", "denied", "different_answer", "unmarked_replay", "marked_first",
-        "went_back", "early_absence", "stray", "unsettled", "unfinished", "sent_twice", "too_late",
+        "went_back", "early_absence", "stray", "unsettled", "unfinished", "sent_twice", "too_late", "stale", "foreign",
     )  # fmt: skip
     return [f"{name}: {figures[name]:g}" for name in never if figures.get(name)]
 
@@ -202,5 +203,9 @@ SCENARIOS: Mapping[str, Scenario] = {
         Scenario("A5", "50 requests with one key at once", 40, 1_000, at_once),
         Scenario("A8", "the caller leaves in the midst", 100, 500, leavers),
         Scenario("A9", "a worker stands still for twice its lease", 3, 50, stopped, {"limits": {"concurrency": 2}}),
+        Scenario("D-ryw", "reads through every replica after an answered write", 2_000, 100_000, pairs, MORE),
+        Scenario(
+            "D-foreign", "20 callers read the same, some leave, workers are killed", 20_000, 1_000_000, foreign, MORE
+        ),
     )
 }

@@ -1,0 +1,20 @@
+"""Read your writes, and nobody else's bytes, with real worker processes that are killed: rows of section D in small."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.soak.scenarios import SCENARIOS
+from tests.soak.site import real
+
+SIZES = {"D-ryw": 240, "D-foreign": 1500}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_row_holds(tmp_path: Path, name: str) -> None:
+    scenario = SCENARIOS[name]
+    with real(folder=tmp_path, more=scenario.more) as site:
+        row = scenario.row(site, SIZES[name], seed=21)
+    assert row.passed, (row.faults, row.figures)
+    assert row.figures["answers"] >= SIZES[name] / 2
+    assert row.figures["kills"] >= (name == "D-ryw")  # the other may be over sooner
