@@ -21,6 +21,8 @@ _SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 _DATE = re.compile(r"[A-Z][a-z]{2,8},? ")
 """How the three forms of a date in HTTP begin: with the name of a day."""
 NAME_LENGTH, MOST_NAMES = 60, 50
+LOOKED_AT = 10 * MESSAGE_LENGTH
+"""Of a text as long as a reply may be no more is searched."""
 _ADDRESS = re.compile(
     r"(?:\b[a-z][a-z0-9+.-]{1,15}:)?//\S+"
     r"|\b\d{1,3}(?:\.\d{1,3}){3}\b(?::\d+)?"
@@ -199,7 +201,7 @@ def _scrubbed(text: str | None, secrets: tuple[str, ...]) -> str | None:
     """`text` without addresses, control characters and anything that begins like a credential; cut to a line."""
     if text is None:
         return None
-    text = _ADDRESS.sub("[address]", _CONTROLS.sub(" ", text))
+    text = _ADDRESS.sub("[address]", _CONTROLS.sub(" ", text[:LOOKED_AT]))
     for secret in secrets:
         if len(secret) >= 4:
             text = re.sub(re.escape(secret[: max(4, len(secret) // 3)]) + r"\S*", "[key]", text)
