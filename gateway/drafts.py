@@ -32,11 +32,12 @@ def _writable_status(value: str) -> str:
     return value
 
 
+_DECIMAL = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,6})?$"
 Money = Annotated[
     str,
     BeforeValidator(_money),
     WithJsonSchema({
-        "anyOf": [{"type": "string", "pattern": r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"}, {"type": "number"}],
+        "anyOf": [{"type": "string", "pattern": _DECIMAL}, {"type": "number"}],
         "description": f"A decimal, as a string or a number; at most {WHOLE_DIGITS} digits before and {FRACTION_DIGITS} "
         "after the point.",
     }),

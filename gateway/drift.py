@@ -21,12 +21,15 @@ KINDS = ("new", "gone", "type")
 MOST = 200
 """How many different places are counted one by one; what comes beyond is counted together."""
 
+LONGEST = 200
+"""Characters of a place; a name in it may be as long as a provider likes."""
+
 _INDEX = re.compile(r"/\d+(?=/|$)")
 
 
 def folded(pointer: str) -> str:
-    """A JSON Pointer with every list index as `*`."""
-    return _INDEX.sub("/*", pointer)
+    """A JSON Pointer with every list index as `*`, cut where a name in it is endless."""
+    return _INDEX.sub("/*", pointer)[:LONGEST]
 
 
 class Drift:

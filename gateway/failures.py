@@ -21,8 +21,9 @@ limit is better told as it is, and an absurd time as a day."""
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 _DATE = re.compile(r"[A-Z][a-z]{2,8},? ")
 """How the three forms of a date in HTTP begin: with the name of a day."""
-_LOOKED_AT = 20 * MESSAGE_LENGTH
 NAME_LENGTH, MOST_NAMES = 60, 50
+LOOKED_AT = 10 * MESSAGE_LENGTH
+"""Of a text as long as a reply may be no more is searched."""
 _ADDRESS = re.compile(
     r"(?:\b[a-z][a-z0-9+.-]{1,15}:)?//\S+"
     r"|\b\d{1,3}(?:\.\d{1,3}){3}\b(?::\d+)?"
@@ -201,5 +202,5 @@ def _scrubbed(text: str | None, secrets: tuple[str, ...]) -> str | None:
     """`text` without addresses, control characters and anything that begins like a credential; cut to a line."""
     if text is None:
         return None
-    text = scrubbed(_ADDRESS.sub("[address]", _CONTROLS.sub(" ", text[:_LOOKED_AT])), secrets)
+    text = scrubbed(_ADDRESS.sub("[address]", _CONTROLS.sub(" ", text[:LOOKED_AT])), secrets)
     return text if len(text) <= MESSAGE_LENGTH else text[: MESSAGE_LENGTH - 1] + "…"

@@ -31,6 +31,8 @@ MOST_IDS = 100
 IDS_AT_ONCE = 16
 """Of the records that one request asks for, so many are read at a time: it shares the connection with others."""
 MOST_LISTED = 100
+_NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+"""The policy of a page that loads nothing, sends nothing and stands in no other page."""
 
 
 def _ask(context: Context, connection: Connection, parameters: dict[str, str], *, urgent: bool = True) -> Ask:
@@ -190,6 +192,7 @@ async def _by_ids(context: Context, parameters: dict[str, str]) -> Reply:
         raise read.bad_parameter("ids", f"expected 1 to {MOST_IDS} ids, separated by commas")
     read.flag(parameters, "explain")
     read.flag(parameters, "raw")
+    read.timeout(context.headers, 1.0)  # what is wrong with the request is not told of each of its records
     header = context.headers.one("x-crm-connection")
     if header is not None:
         context.connection = context.gateway.choose(context.caller, header).name
@@ -368,5 +371,5 @@ async def problem_page(context: Context) -> Reply:
         f"<h2>What it means</h2><p>{html.escape(code.meaning)}</p>"
         f"<h2>What to do</h2><p>{html.escape(code.advice)}</p><dl>{rows}</dl></main></body></html>\n"
     )
-    headers = {"content-security-policy": "default-src 'none'"}
+    headers = {"content-security-policy": _NOTHING}
     return Reply(raw=page.encode(), media="text/html; charset=utf-8", headers=headers)
