@@ -1,4 +1,4 @@
-"""Section A of the acceptance matrix on the real thing: replicas of several workers, a fault proxy, a ledger outside.
+"""Rows of the acceptance matrix on the real thing: replicas of several workers, a fault proxy, a ledger outside.
 
 Each row runs in the size that fits here; `python -m tests.soak --full` runs it whole. What each row must reach is judged
 by `tests.soak.scenarios.judged`, the same for both. That a fault turns a row red is tested in `test_rig` (an ideal gateway
@@ -6,11 +6,14 @@ that breaks one promise at a time) and in `test_idempotency` (this gateway with 
 """
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
-from tests.soak.scenarios import SCENARIOS
-from tests.soak.site import real
+from tests.soak import scenarios_b, scenarios_f
+from tests.soak.plot import Line, svg
+from tests.soak.scenarios import SCENARIOS, judged
+from tests.soak.site import ground, real
 
 SIZES = {"A2": 100, "A3": 60, "A5": 20, "A8": 60, "A9": 2}
 
@@ -39,3 +42,23 @@ def test_a_row_holds_on_two_machines_over_one_valkey(tmp_path: Path, name: str, 
     with real(folder=tmp_path, workers=1, machines=True, more=scenario.more) as site:
         row = scenario.row(site, size, seed=13)
     assert row.passed, (row.faults, row.figures)
+
+
+BESIDES = {"B9": 200, "B11": 250, "F with faults": 400}
+
+
+@pytest.mark.parametrize("name", BESIDES)
+def test_a_row_of_b_or_f_holds(tmp_path: Path, name: str) -> None:
+    """What can be told on a busy machine: counts. What is about time or memory is judged in the long runs."""
+    scenario = {**scenarios_b.SCENARIOS, **scenarios_f.SCENARIOS}[name]
+    with ground(folder=tmp_path, workers=1) as place:
+        row = scenario.row(place, BESIDES[name], seed=14)
+    assert not judged(row.figures), row.figures
+    assert row.figures["requests"] == BESIDES[name]
+
+
+def test_lines_are_drawn() -> None:
+    drawing = ElementTree.fromstring(svg("a < b", [Line("one & only", [(0, 1), (1, 2), (2, 1.5)]), Line("none", [])]))
+    names = [element.text for element in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    assert "a < b" in names and "one & only" in names
+    assert len(list(drawing.iter("{http://www.w3.org/2000/svg}polyline"))) == 2

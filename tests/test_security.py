@@ -18,14 +18,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from gateway import callers, gateway, strict_json, target
+from gateway import callers, gateway, logs, strict_json, target
 from gateway.callers import Callers, hash_key
 from gateway.cli import main
 from gateway.config import Config, ConfigError, load_config
 from gateway.errors import CODES, Problem
 from gateway.http import handlers, requests, table
 from gateway.http.routes import Route
-from gateway.http.running import OneLine
 from tests.hostile import (
     KEYS,
     METHODS,
@@ -1010,16 +1009,15 @@ def test_nothing_makes_a_line_of_its_own_in_the_log(tmp_path: Path) -> None:
     assert "\x1b" not in log
 
 
-def test_a_traceback_is_set_in_under_its_record() -> None:
-    format_ = OneLine("%(asctime)s %(levelname)s %(name)s %(message)s")
+def test_a_record_is_one_line_also_with_an_exception() -> None:
     try:
         raise ValueError(f"x\n{FORGED}\r{FORGED}")
     except ValueError as error:
         info = (type(error), error, error.__traceback__)
-    text = format_.format(logging.LogRecord("gateway", logging.ERROR, "", 0, "failed %s", (f"a\n{FORGED}",), info))
-    first, *rest = text.split("\n")
-    assert first.endswith(f"failed a\\n{FORGED}")
-    assert rest and all(line.startswith("    ") for line in rest) and "\r" not in text
+    record = logging.LogRecord("gateway", logging.ERROR, "", 0, "failed %s", (f"a\n{FORGED}",), info)
+    for form in (logs._Text(), logs._Json()):
+        told = form.format(record)
+        assert "\n" not in told and "\r" not in told and "failed a" in told
 
 
 # --- the configuration -----------------------------------------------------------------------------------------------

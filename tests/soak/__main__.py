@@ -10,15 +10,21 @@ Exit status 1 when a row did not reach its figure. Every seed is printed before 
 
 import argparse
 import secrets
+import shutil
 import sys
 import time
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
 from tests.rig.processes import ROOT
 from tests.rig.report import Row, table, write
-from tests.soak.scenarios import SCENARIOS
-from tests.soak.site import real
+from tests.soak import scenarios, scenarios_b, scenarios_f
+from tests.soak.scenarios import Scenario
+from tests.soak.scenarios_f import PLOT
+from tests.soak.site import Ground, Site, ground, real
+
+SCENARIOS: dict[str, Scenario] = {**scenarios.SCENARIOS, **scenarios_b.SCENARIOS, **scenarios_f.SCENARIOS}
 
 
 def main() -> int:
@@ -57,13 +63,21 @@ def main() -> int:
         folder = given.folder and given.folder / name
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
-        with real(
-            replicas=given.replicas, workers=given.workers, provider=given.provider, state=given.state,
-            lookup_lag=given.lookup_lag, index_lag=given.index_lag, lease=given.lease, rate=given.rate,
-            more=scenario.more, folder=folder, machines=machines,
-        ) as site:  # fmt: skip
-            row = scenario.row(site, size, seed + number)
+        site: AbstractContextManager[Site | Ground]
+        if scenario.alone:
+            site = ground(replicas=given.replicas, workers=given.workers, folder=folder)
+        else:
+            site = real(
+                replicas=given.replicas, workers=given.workers, provider=given.provider, state=given.state,
+                lookup_lag=given.lookup_lag, index_lag=given.index_lag, lease=given.lease, rate=given.rate,
+                more=scenario.more, folder=folder, machines=machines,
+            )  # fmt: skip
+        with site as place:
+            row = scenario.row(place, size, seed + number)
             row = replace(row, name=name.replace("@machines", ", two machines over Valkey"))
+            drawn = place.folder / PLOT
+            if drawn.exists() and not given.dry:
+                shutil.copy(drawn, ROOT / "docs" / PLOT)
         rows.append(row)
         verdict = "passed" if row.passed else f"FAILED: {'; '.join(row.faults)}"
         print(f"{name}: {verdict} {dict(row.figures)}", flush=True)  # noqa: T201

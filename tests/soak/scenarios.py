@@ -21,10 +21,11 @@ from tests.rig.killer import Deed, Killer, standing, wait_whole
 from tests.rig.load import Plan, run
 from tests.rig.report import Row
 from tests.soak.scenarios_d import MORE, foreign, pairs
-from tests.soak.site import Site
+from tests.soak.site import Ground, Site
 
 Figures: TypeAlias = dict[str, float]
-Work: TypeAlias = Callable[[Site, int, int], Figures]
+Work: TypeAlias = Callable[[Any, int, int], Figures]
+"""Of a `Site`, or of a `Ground` where a scenario is `alone`; a size and a seed."""
 
 SETTLE_SECONDS = 10.0
 """A2: how long beyond the index lag a key may stay unknown."""
@@ -41,12 +42,22 @@ class Scenario:
     work: Work
     more: Mapping[str, Any] = field(default_factory=dict)
     """What its gateways are configured with besides."""
+    alone: bool = False
+    """It brings up its own processes: `work` takes a `Ground` instead of a `Site`."""
+    most: Mapping[str, float] = field(default_factory=dict)
+    least: Mapping[str, float] = field(default_factory=dict)
+    """Between what its figures must lie, besides those that are never anything but 0."""
 
-    def row(self, site: Site, size: int, seed: int) -> Row:
+    def row(self, site: "Site | Ground", size: int, seed: int) -> Row:
         """Run it and judge it."""
         began = time.monotonic()
         figures = self.work(site, size, seed)
-        return Row(self.name, self.sentence, figures, seed, time.monotonic() - began, judged(figures))
+        faults = judged(figures)
+        faults += [f"{name}: {figures[name]:g}, more than {most:g}" for name, most in self.most.items()
+                   if figures[name] > most]  # fmt: skip
+        faults += [f"{name}: {figures[name]:g}, less than {least:g}" for name, least in self.least.items()
+                   if figures[name] < least]  # fmt: skip
+        return Row(self.name, self.sentence, figures, seed, time.monotonic() - began, faults)
 
 
 def judged(figures: Mapping[str, float]) -> list[str]:
@@ -54,6 +65,7 @@ def judged(figures: Mapping[str, float]) -> list[str]:
     never = (
         "duplicate", "lost", "wrong_record", "denied", "different_answer", "unmarked_replay", "marked_first",
         "went_back", "early_absence", "stray", "unsettled", "unfinished", "sent_twice", "too_late", "stale", "foreign",
+        "unhandled", "hung", "failed", "cut", "over_budget", "reused", "no_problem_json", "wrong",
     )  # fmt: skip
     return [f"{name}: {figures[name]:g}" for name in never if figures.get(name)]
 

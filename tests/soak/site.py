@@ -34,6 +34,29 @@ class Site:
     """That every request of the load carries."""
 
 
+@dataclass
+class Ground:
+    """An empty place: a folder, and a rig that ends whatever is started in it."""
+
+    folder: Path
+    rig: Rig
+    replicas: int = 2
+    workers: int = 2
+
+    def unhandled(self) -> int:
+        """How often anything that was started spoke of what nobody had foreseen."""
+        logs = [path.read_text("utf-8", "replace") for path in self.folder.glob("gateway*.stderr")]
+        return sum(log.count("Traceback (most recent call last)") + log.count("internal-error") for log in logs)
+
+
+@contextlib.contextmanager
+def ground(*, replicas: int = 2, workers: int = 2, folder: Path | None = None) -> Iterator[Ground]:
+    """For a scenario that brings up everything itself."""
+    with contextlib.ExitStack() as stack:
+        place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
+        yield Ground(place, stack.enter_context(Rig(place)), replicas, workers)
+
+
 @contextlib.contextmanager
 def real(
     *,
