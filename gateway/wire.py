@@ -29,6 +29,9 @@ _BUFFER = 64 * 1024
 _LINE, _FIELD, _FIELDS = 8190, 8190, 128
 """Longest status line and header in bytes, and how many headers: an endless head ends here."""
 
+_VALUES = 65_536
+"""Values in a reply at most: a page of a hundred records has a tenth of that, and read they take more than their bytes."""
+
 _ENGINE_HEADERS = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection"})
 """Request headers that the engine writes itself."""
 _BODY_HEADERS = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
@@ -270,13 +273,15 @@ class Wire:
             content = await self._content(response, deadline)
             body, unreadable = None, False
             if content:
-                try:
-                    body = strict_json.loads(content)
-                except strict_json.NotJson as error:
-                    unreadable = True
-                    why = str(error)
+                reason, why = "too_large", f"more than {_VALUES} values"
+                if not (unreadable := strict_json.is_crowded(content, _VALUES)):
+                    try:
+                        body = strict_json.loads(content)
+                    except strict_json.NotJson as error:
+                        unreadable = True
+                        reason, why = "not_json", str(error)
                 if unreadable and response.status_code < 400:
-                    raise BadAnswer("not_json", why)
+                    raise BadAnswer(reason, why)
         except BadAnswer:
             if discard := response.extensions.get("discard"):
                 discard()

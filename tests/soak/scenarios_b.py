@@ -324,7 +324,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         _row("B10", "rolling restarts under load", 3, 20, restarted),
         _row("B11", "a budget of 100 calls in 10 s, 20 callers, two replicas over one file", 600, 10_000, budgeted,
              least={"spent_share": 0.6}),
-        _row("B11 over Valkey", "the same over one Valkey, as on two machines", 600, 10_000, budgeted_on_machines,
+        _row("B11-valkey", "the same over one Valkey, as on two machines", 600, 10_000, budgeted_on_machines,
              least={"spent_share": 0.6}),
         _row("C", "every kind of garbage by every method from every provider", 1, 20, garbage),
     )
