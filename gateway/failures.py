@@ -71,7 +71,7 @@ _UNUSABLE = {
     "framing": "The provider's answer is not well-formed HTTP.",
     "redirect": "The provider answered with a redirect, which is never followed.",
     "encoding": "The provider's answer is encoded in a way that is not taken.",
-    "too_large": "The provider's answer is larger than `limits.reply`.",
+    "too_large": "The provider's answer is larger than `limits.reply`, or holds more values than that.",
     "not_json": "The provider's answer is not strict JSON.",
     "no_record": "The provider's answer holds no readable record.",
     "other_id": "The provider answered with another record than the one asked for.",

@@ -6,6 +6,7 @@ Out: `Decimal` is written as a JSON number with its own digits, never by way of 
 """
 
 import json
+import re
 from decimal import Decimal
 from typing import Any, TypeAlias
 
@@ -15,6 +16,7 @@ import msgspec
 Json: TypeAlias = Any
 """None, bool, int, Decimal, str, list of Json, dict of str to Json: what `loads` gives and `dumps` takes."""
 
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _BOM = b"\xef\xbb\xbf"
 _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=lambda value: _spelled(value))
 
@@ -38,6 +40,26 @@ def loads(data: bytes) -> Json:
         if "number out of range" in str(error):  # a whole number of more digits than jiter takes
             return _loads_endless(data)
         raise NotJson(_reason(str(error))) from None
+
+
+def is_crowded(data: bytes, most: int) -> bool:
+    """Whether `data` would be more than `most` values: read, each takes up to a hundred bytes, however short it is.
+
+    What stands in strings does not count; how long this takes depends on `most`, not on `data`.
+    """
+    if len(data) <= most or _marks(data, 0, len(data)) < most:
+        return False
+    found = end = 0
+    for text in _STRING.finditer(data):
+        found += _marks(data, end, text.start())
+        end = text.end()
+        if found >= most:
+            return True
+    return found + _marks(data, end, len(data)) >= most
+
+
+def _marks(data: bytes, start: int, end: int) -> int:
+    return data.count(b",", start, end) + data.count(b"[", start, end) + data.count(b"{", start, end)
 
 
 def dumps(value: Json) -> bytes:
@@ -106,4 +128,4 @@ def _reason(message: str) -> str:
     return message
 
 
-__all__ = ["Decimal", "Json", "NotJson", "dumps", "loads"]
+__all__ = ["Decimal", "Json", "NotJson", "dumps", "is_crowded", "loads"]

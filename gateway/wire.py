@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["RefusedCall", "Wire"]
 
+_VALUES = 65_536
+"""Values in a reply at most: a page of a hundred records has a tenth of that, and read they take more than their bytes."""
+
 _OWN_HEADERS = {
     "User-Agent": f"crm-gateway/{__version__}",
     "Accept": "application/json",
@@ -151,11 +154,16 @@ def _reply(answer: Answer, started: float) -> Reply:
         raise BadAnswer("framing", f"status {status}")
     body, unreadable = None, False
     if answer.body:
-        try:
-            body = strict_json.loads(answer.body)
-        except strict_json.NotJson as error:
+        if len(answer.body) > _VALUES and strict_json.is_crowded(answer.body, _VALUES):
+            if status < 400:
+                raise BadAnswer("too_large", f"more than {_VALUES} values")
             unreadable = True
-            why = str(error)
+        else:
+            try:
+                body = strict_json.loads(answer.body)
+            except strict_json.NotJson as error:
+                unreadable = True
+                why = str(error)
         if unreadable and status < 400:
             raise BadAnswer("not_json", why)
     return Reply(status, answer.headers, body, unreadable, time.perf_counter() - started, answer.discard)

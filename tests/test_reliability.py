@@ -44,7 +44,7 @@ def test_a_row_holds_on_two_machines_over_one_valkey(tmp_path: Path, name: str, 
     assert row.passed, (row.faults, row.figures)
 
 
-BESIDES = {"B9": 200, "B11": 250, "F with faults": 400}
+BESIDES = {"B9": 200, "B11": 250, "F-faults": 400}
 
 
 @pytest.mark.parametrize("name", BESIDES)

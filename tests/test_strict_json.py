@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.strict_json import Json, NotJson, dumps, loads
+from gateway.strict_json import Json, NotJson, dumps, is_crowded, loads
 from tests.kinds.json_cases import DUPLICATE, INVALID, VALID
 
 REFUSED = {
@@ -67,6 +67,19 @@ json_values = st.recursive(
 @given(json_values)
 def test_what_is_written_reads_as_the_same(value: Json) -> None:
     assert loads(dumps(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("data", "values"),
+    [
+        (b"[" + b"1," * 98 + b"1]", 99), (b"[" * 100 + b"]", 100), (b'{"a":{}' + b',"b":1' * 98 + b"}", 100),
+        (b'["' + b",[{" * 500 + b'"]', 1), (b'["' + b'\\",' * 500 + b'"]', 1), (b'"' + b"," * 500, 500),
+        (b'["a\\\\",' + b"1," * 97 + b"1]", 99),
+    ],
+)  # fmt: skip
+def test_values_are_counted_and_texts_are_not(data: bytes, values: int) -> None:
+    assert is_crowded(data, values)
+    assert not is_crowded(data, values + 1)
 
 
 # --- a corpus of our own

@@ -640,7 +640,7 @@ async def test_a_reply_over_the_limit_is_cut_off_and_not_drained(steps: list[Ste
 
 
 @pytest.mark.parametrize(
-    "body", [b"<html>hi</html>", b'{"a":1,"a":2}', b'{"a":NaN}', b'{"a":', b'"\xff"', b"[" * 100_000, b'"\\ud800"']
+    "body", [b"<html>hi</html>", b'{"a":1,"a":2}', b'{"a":NaN}', b'{"a":', b'"\xff"', b"[" * 50_000, b'"\\ud800"']
 )
 async def test_a_success_that_is_not_strict_json_is_a_bad_answer_and_its_connection_is_given_up(
     body: bytes,

@@ -4,7 +4,7 @@ import gzip
 import zlib
 
 from tests.fault_server import Loop, answer
-from tests.kinds import BAD, CHUNKED, OK, SERVED, Kind, Play, chunk, head, raw
+from tests.kinds import BAD, CHUNKED, OK, SERVED, Kind, Play, chunk, head, raw, says
 
 _GZIP, _DEFLATE = b"Content-Encoding: gzip", b"Content-Encoding: deflate"
 _MILLION = 1_000_000
@@ -73,6 +73,10 @@ KINDS = (
     Kind("50 MB in chunks", lambda place: [head(OK, CHUNKED), *_FIFTY, b"0\r\n\r\n"]),
     Kind("50 MB until the end", lambda place: [head(OK), *([_SIXTY_FOUR] * 800)]),
     Kind("50 MB of one string", lambda place: [head(OK, CHUNKED), chunk(b'"'), *_FIFTY, chunk(b'"'), b"0\r\n\r\n"]),
+    Kind("300,000 values: empty lists", says(b"[" + b"[]," * 300_000 + b"1]")),
+    Kind("300,000 values: empty objects", says(b"[" + b"{}," * 300_000 + b"1]")),
+    Kind("250,000 values: fractions", says(b"[" + b"1.5," * 250_000 + b"1]")),
+    Kind("80,000 values: members", says(b"{" + b",".join(b'"%x":1' % n for n in range(80_000)) + b"}")),
     Kind("without end", raw(head(OK, CHUNKED), Loop(chunk(_SIXTY_FOUR)))),
     Kind("one chunk without end", raw(head(OK, CHUNKED) + b"7fffffff\r\n", Loop(_SIXTY_FOUR))),
     Kind("an empty body labelled gzip", lambda place: [answer(b"", _GZIP)], BAD, update=SERVED),

@@ -3,6 +3,7 @@
     python -m tests.soak --rows A1,A2 --seed 7            the slices
     python -m tests.soak --full                           the whole, every row
     python -m tests.soak --rows A1 --size 500 --dry       another size, nothing written
+    python -m tests.soak --rows B2,B5,C,F-faults          rows of the other sections, each with processes of its own
     python -m tests.soak --rows A1@machines               on two addresses, over one Valkey, behind a balancer
 
 Exit status 1 when a row did not reach its figure. Every seed is printed before its row begins.
@@ -52,7 +53,7 @@ def main() -> int:
     if unknown:
         parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(every)}")
     seed = secrets.randbelow(10**6) if given.seed is None else given.seed
-    began, rows = time.monotonic(), list[Row]()
+    began, rows, drew = time.monotonic(), list[Row](), False
     for number, name in enumerate(names):
         if given.seconds and time.monotonic() - began > given.seconds:
             print(f"{name}: no time left", file=sys.stderr)  # noqa: T201
@@ -78,12 +79,14 @@ def main() -> int:
             drawn = place.folder / PLOT
             if drawn.exists() and not given.dry:
                 shutil.copy(drawn, ROOT / "docs" / PLOT)
+                drew = True
         rows.append(row)
         verdict = "passed" if row.passed else f"FAILED: {'; '.join(row.faults)}"
         print(f"{name}: {verdict} {dict(row.figures)}", flush=True)  # noqa: T201
     if rows and not given.dry:
         about = f"{given.replicas} replicas of {given.workers} workers, {'whole' if given.full else 'slice'}."
-        write(ROOT / "docs" / "reliability.md", table(rows, about))
+        picture = f"\n\n![Memory of each worker in the last of these runs]({PLOT})" if drew else ""
+        write(ROOT / "docs" / "reliability.md", table(rows, about) + picture)
     return 0 if rows and all(row.passed for row in rows) else 1
 
 

@@ -65,7 +65,7 @@ def judged(figures: Mapping[str, float]) -> list[str]:
     never = (
         "duplicate", "lost", "wrong_record", "denied", "different_answer", "unmarked_replay", "marked_first",
         "went_back", "early_absence", "stray", "unsettled", "unfinished", "sent_twice", "too_late", "stale", "foreign",
-        "unhandled", "hung", "failed", "cut", "over_budget", "reused", "no_problem_json", "wrong",
+        "unhandled", "hung", "failed", "cut_requests", "over_budget", "reused", "no_problem_json", "wrong",
     )  # fmt: skip
     return [f"{name}: {figures[name]:g}" for name in never if figures.get(name)]
 

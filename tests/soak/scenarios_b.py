@@ -232,7 +232,7 @@ def restarted(ground: Ground, size: int, seed: int) -> Figures:
                 assert pair[turn % 2].url == old.url, old.log
         traces += sum(one.log.count("Traceback") for one in pair)
     return {
-        "restarts": size, "clients": clients, "answers": load.answers, "cut": len(load.cut),
+        "restarts": size, "clients": clients, "answers": load.answers, "cut_requests": len(load.cut),
         "failed": load.answers - load.statuses.get(200, 0), "unhandled": traces,
     }  # fmt: skip
 
@@ -324,7 +324,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         _row("B10", "rolling restarts under load", 3, 20, restarted),
         _row("B11", "a budget of 100 calls in 10 s, 20 callers, two replicas over one file", 600, 10_000, budgeted,
              least={"spent_share": 0.6}),
-        _row("B11 over Valkey", "the same over one Valkey, as on two machines", 600, 10_000, budgeted_on_machines,
+        _row("B11-valkey", "the same over one Valkey, as on two machines", 600, 10_000, budgeted_on_machines,
              least={"spent_share": 0.6}),
         _row("C", "every kind of garbage by every method from every provider", 1, 20, garbage),
     )
