@@ -29,7 +29,8 @@ def test_a_row_holds(tmp_path: Path, name: str) -> None:
 
 def test_a1_workers_are_killed_in_the_middle_of_three_thousand_creates(tmp_path: Path) -> None:
     scenario = SCENARIOS["A1"]
-    with real(folder=tmp_path, rate=300, more=scenario.more) as site:
+    with real(folder=tmp_path, rate=150, more=scenario.more) as site:
+        site.give_up = 240.0  # a busy machine may take its time; what it must not do is get it wrong
         row = scenario.row(site, 3000, seed=12)
     assert row.passed, (row.faults, row.figures)
     assert (row.figures["keys"], row.figures["applied"]) == (3000, 3000)
