@@ -1,8 +1,8 @@
 """Translation alone, in this process: the provider's bytes in, the caller's bytes out. `python -m bench.translation`.
 
 Prints microseconds a record as JSON: of one record by the gateway's own functions and by `bench.typed`, of a list of 100,
-and of 100 read one by one and put together, as `ids=` does. Each in short slices, interleaved; the smallest slice counts for
-the processor's own speed, the median for what a run on this machine is like.
+and of 100 read one by one and put together, as `ids=` does. Each in short slices, interleaved: the smallest one tells
+of the processor's own speed.
 """
 
 import argparse

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import configs, translation, typed
+from bench import configs, guard, translation, typed
 from bench.goals import goals
 from bench.load import Job, Result, work
 from bench.plot import plot
@@ -245,3 +245,19 @@ def test_the_page_keeps_what_others_wrote(tmp_path: Path) -> None:
     page.write_text(page.read_text().replace("# Performance", "# Mine") + "after\n")
     write(page, r"two \1")
     assert page.read_text() == f"# Mine\n\n{BEGIN}\n\ntwo \\1\n\n{END}\nafter\n"
+
+
+async def test_the_guard_asks_the_whole_application() -> None:
+    found = await guard.ratios(2)
+    assert set(found) == {"hit", "miss, flat", "miss, wrapped"} and all(value > 0 for value in found.values())
+    assert found["hit"] < found["miss, flat"]
+
+
+def test_the_guard_has_limits_for_all_that_it_measures() -> None:
+    kept = json.loads(guard.LIMITS.read_text())
+    assert all(set(limits) == {"hit", "miss, flat", "miss, wrapped"} for limits in kept.values())
+    limits = kept["reference loops"]
+    assert guard.over(limits, limits) == []
+    assert guard.over(limits | {"hit": limits["hit"] * 1.21}, limits) == ["hit"]
+    assert guard.over(limits | {"hit": limits["hit"] * 1.19}, limits) == []
+    assert guard.over({"other": 1.0}, limits) == ["other"]
