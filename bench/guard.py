@@ -169,20 +169,21 @@ async def _ask(name: str, count: int) -> None:
             await app.gateway.aclose()
 
 
-def _instructions(name: str, count: int) -> int | None:
-    command = ["perf", "stat", "-x,", "-e", "instructions:u", sys.executable, "-m", "bench.guard", "--only", name]
-    done = subprocess.run([*command, "--count", str(count)], capture_output=True, text=True)
+def _instructions(command: list[str]) -> int | None:
+    counted = ["perf", "stat", "-x,", "-e", "instructions:u", *command]
+    done = subprocess.run(counted, capture_output=True, text=True)
     found = re.search(r"^([0-9]+),,instructions", done.stderr, re.MULTILINE)
     return int(found[1]) if found and not done.returncode else None
 
 
 def instructions() -> dict[str, float] | None:
     """Name -> thousands of instructions a request, or None where they are not counted."""
-    if shutil.which("perf") is None:
+    if shutil.which("perf") is None or _instructions(["true"]) is None:
         return None
     told = {}
     for name in _WAYS:
-        few, many = _instructions(name, 500), _instructions(name, 2500)
+        command = [sys.executable, "-m", "bench.guard", "--only", name, "--count"]
+        few, many = (_instructions([*command, count]) for count in ("500", "2500"))
         if few is None or many is None:
             return None
         told[name] = (many - few) / 2000 / 1000
