@@ -5,16 +5,24 @@ Run as `python -m bench.load JOB`, a `Job` as JSON; prints a `Result` as JSON.
 
 import argparse
 import asyncio
+import contextlib
 import json
 import re
 import time
 from array import array
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from typing import Literal
 
 import uvloop
 
-from bench.processes import core_busy, cpu_seconds
-from bench.records import Checker, Shape, checker, kind
+from bench.processes import core_busy, cpu_seconds, memory
+from bench.records import Checker, ManyChecker, Shape, checker, kind, opportunities
+
+KEY = "bench-caller-key-0001"
+"""What callers send as `Authorization: Bearer`."""
+MANY = 100
+"""Records of a list, and of `ids=`."""
+What = Literal["one", "list", "ids"]
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
 
@@ -34,6 +42,12 @@ class Job:
     core: int = 0
     distinct: int = 10_000
     """How many different ids are asked for in turn."""
+    what: What = "one"
+    """One record by its id, a list of 100, or 100 by their ids."""
+    once: bool = False
+    """Whether it is over when each id was asked for."""
+    idle: int = 0
+    """Connections that ask once, before, and then stay."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +67,12 @@ class Result:
     p99: float
     cpu: float
     others: float
+    hits: int = 0
+    """Answers that came from the gateway's cache."""
+    idle: int = 0
+    """Idle connections that were still open at the end."""
+    rss: float = 0.0
+    pss: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -75,18 +95,44 @@ class _Run:
         self.answers = 0
         self.open = 0
         self.ended = asyncio.Event()
-        what = kind(job.shape)
-        path = what.provider_path if job.direct else what.gateway_path
-        self._natives = [native.encode() for native in what.natives(job.distinct)]
-        self._start, _, rest = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{job.port}\r\n\r\n".encode().partition(b"{}")
-        self._rest = rest
+        self.hits = 0
+        self.asked_all = asyncio.Event()
+        self._once = job.once
+        self._natives = [native.encode() for native in kind(job.shape).natives(job.distinct)]
+        head = f"Host: 127.0.0.1:{job.port}\r\n"
+        if not job.direct:
+            head += f"Authorization: Bearer {KEY}\r\n"
+        if job.what == "list":
+            head += f"X-CRM-Connection: {kind(job.shape).connection}\r\n"
+        if job.what != "one":  # the same records every time, and never from the cache
+            head += "Cache-Control: no-cache\r\n"
+        self._start, _, self._rest = f"GET {_path(job)} HTTP/1.1\r\n{head}\r\n".encode().partition(b"{}")
         self._next = 0
 
     def request(self) -> tuple[bytes, bytes]:
         """(native id, request) of the next one to ask for."""
         native = self._natives[self._next]
         self._next = (self._next + 1) % len(self._natives)
-        return native, self._start + native + self._rest
+        if self._once and not self._next:
+            self.over = True
+            self.asked_all.set()
+        return native, self._start + native + self._rest if self._rest else self._start
+
+
+def _path(job: Job) -> str:
+    what = kind(job.shape)
+    if job.what == "list":
+        return f"/v1/opportunities?limit={MANY}"
+    if job.what == "ids":
+        ids = ",".join(f"{what.connection}:{native}" for native in what.natives(MANY))
+        return f"/v1/opportunities?ids={ids}"
+    return what.provider_path if job.direct else what.gateway_path
+
+
+def _checker(job: Job) -> Checker:
+    if job.what == "one":
+        return checker(job.shape, direct=job.direct)
+    return ManyChecker(opportunities(job.shape, MANY))
 
 
 class _Connection(asyncio.Protocol):
@@ -136,6 +182,8 @@ class _Connection(asyncio.Protocol):
         if run.counting and right:
             run.answers += 1
             run.latencies.append(taken)
+            if buffer.find(b"\r\nx-cache: hit\r\n", 0, end + 2) > 0:
+                run.hits += 1
         self._ask()
 
     def _give_up(self, why: str) -> None:
@@ -154,19 +202,26 @@ class _Connection(asyncio.Protocol):
 
 async def work(job: Job) -> Result:
     """Do the job. Wrong answers are counted, never raised; they do not count as answers."""
-    check = checker(job.shape, direct=job.direct)
+    check = _checker(job)
     run = _Run(job, check)
     loop = asyncio.get_running_loop()
+    idle = await _idle(replace(job, once=False), job.idle)
+    run.counting = job.once  # then everything counts
+    started, cpu, busy = time.perf_counter(), sum(map(cpu_seconds, job.pids)), core_busy(job.core)
     for _ in range(job.connections):
         await loop.create_connection(lambda: _Connection(run), "127.0.0.1", job.port)
-    await asyncio.sleep(job.warm)
-    started, cpu, busy = time.perf_counter(), sum(map(cpu_seconds, job.pids)), core_busy(job.core)
-    run.counting = True
-    await asyncio.sleep(job.seconds)
+    if not job.once:
+        await asyncio.sleep(job.warm)
+        started, cpu, busy = time.perf_counter(), sum(map(cpu_seconds, job.pids)), core_busy(job.core)
+        run.counting = True
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(60 if job.once else job.seconds):
+            await run.asked_all.wait()
     run.counting = False
     seconds = time.perf_counter() - started
     cpu = sum(map(cpu_seconds, job.pids)) - cpu
     others = (core_busy(job.core) - busy - cpu) / seconds if job.pids else 0.0
+    sizes = [memory(pid) for pid in job.pids]
     run.over = True
     if run.open:
         async with asyncio.timeout(30):
@@ -187,7 +242,38 @@ async def work(job: Job) -> Result:
         p99=percentile(99),
         cpu=cpu,
         others=max(0.0, others),
+        hits=run.hits,
+        idle=sum(not one.is_closing() and one.get_write_buffer_size() == 0 for one in idle),
+        rss=sum(size["Rss"] for size in sizes),
+        pss=sum(size["Pss"] for size in sizes),
     )
+
+
+class _Idle(asyncio.Protocol):
+    """Asks once, takes whatever comes, and stays."""
+
+    def __init__(self, run: _Run) -> None:
+        self._run = run
+        self.answered = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.write(self._run.request()[1])  # type: ignore[attr-defined]  # uvloop's is no subclass
+
+    def data_received(self, data: bytes) -> None:
+        self.answered.set()
+
+
+async def _idle(job: Job, count: int) -> list[asyncio.Transport]:
+    """So many connections that are kept after an answer each."""
+    run = _Run(job, _checker(job))
+    made = [
+        await asyncio.get_running_loop().create_connection(lambda: _Idle(run), "127.0.0.1", job.port)
+        for _ in range(count)
+    ]
+    async with asyncio.timeout(30):
+        for _, protocol in made:
+            await protocol.answered.wait()
+    return [transport for transport, _ in made]
 
 
 def main() -> None:

@@ -27,6 +27,12 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICK
 
 
+def family(pid: int) -> list[int]:
+    """A process and all that it started."""
+    started = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(one for child in started for one in family(int(child)))]
+
+
 def core_busy(core: int) -> float:
     """Seconds that a core was not idle since the machine started; what the host took away counts as busy."""
     for line in Path("/proc/stat").read_text().splitlines():
@@ -68,10 +74,16 @@ class Running:
     port: int
     start: float
 
+    def pids(self) -> list[int]:
+        """The server's processes, workers included."""
+        return family(self.pid)
+
 
 @contextlib.contextmanager
-def running(command: list[str], port: int, path: str, core: int, environment: Mapping[str, str]) -> Iterator[Running]:
-    """Start a server on a core, wait until it answers 200 on `path`, and stop it at the end.
+def running(
+    command: list[str], port: int, path: str, core: int, environment: Mapping[str, str], head: str = ""
+) -> Iterator[Running]:
+    """Start a server on a core, wait until it answers 200 on `path`, and stop it at the end. `head`: more headers.
 
     Raises `RuntimeError` when it ends before that or takes more than 30 seconds.
     """
@@ -86,7 +98,7 @@ def running(command: list[str], port: int, path: str, core: int, environment: Ma
         preexec_fn=lambda: os.sched_setaffinity(0, {core}),
     )
     try:
-        while not _answers(port, path):
+        while not _answers(port, path, head):
             if process.poll() is not None:
                 raise RuntimeError(f"{' '.join(command)} ended with {process.returncode} before it answered")
             if time.perf_counter() - started > 30:
@@ -102,10 +114,10 @@ def running(command: list[str], port: int, path: str, core: int, environment: Ma
             process.wait()
 
 
-def _answers(port: int, path: str) -> bool:
+def _answers(port: int, path: str, head: str) -> bool:
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
-            sock.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+            sock.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{head}\r\n".encode())
             return sock.recv(4096).startswith(b"HTTP/1.1 200 ")
     except OSError:
         return False

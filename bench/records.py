@@ -93,6 +93,26 @@ def kind(shape: Shape) -> Kind:
     )
 
 
+def page_body(shape: Shape, count: int) -> str:
+    """What the provider sends for a page of so many records, the first of `Kind.natives`."""
+    what = kind(shape)
+    one = what.provider_body if shape == "wrapped" else what.provider_body.partition('"data":')[2][:-1]
+    records = ",".join(one.replace(what.native, native) for native in what.natives(count))
+    return _PAGES[shape] % records
+
+
+def opportunities(shape: Shape, count: int) -> list[Any]:
+    """What a caller gets of that page."""
+    what = kind(shape)
+    text = json.dumps(what.answer["data"])
+    return [json.loads(text.replace(what.native, native)) for native in what.natives(count)]
+
+
+_PAGES: dict[Shape, str] = {
+    "flat": '{"success":true,"data":{"opportunities":[%s],"pagination":{"page":1,"limit":100,"total_pages":1}}}',
+    "wrapped": '{"items":[%s],"pageInfo":{"hasNextPage":false,"nextCursor":null}}',
+}
+
 _SOURCES: dict[Shape, tuple[str, str, str, Callable[[Any, Any], None]]] = {
     "flat": ("getraze", "raze", "/external/v1/opportunities/", _flat),
     "wrapped": ("spott", "spott", "/opportunities/", _wrapped),
@@ -139,6 +159,29 @@ class Checker:
         except ValueError:
             return False
         return bool(got == json.loads(self._expected.replace(self._native, asked), parse_float=str))
+
+
+class ManyChecker(Checker):
+    """As `Checker`, for answers with many records: the same bytes every time, the first compared record by record."""
+
+    def __init__(self, expected: list[Any]) -> None:
+        super().__init__("", "")
+        self._records = expected
+
+    def check(self, asked: bytes, status: bytes, body: bytes) -> bool:
+        """Whether these are the records that were asked for; how whole they are is for the provider to say."""
+        if status == b"200" and self._parts and self._parts[0] == body:
+            return True
+        try:
+            data = json.loads(body, parse_float=str)["data"] if status == b"200" else None
+        except (ValueError, KeyError):
+            data = None
+        if isinstance(data, list) and [one | {"complete": True} for one in data] == self._records:
+            self._parts = [body]
+            self.reparsed += 1
+            return True
+        self.fail(f"status {status!r}: {body[:300]!r}")
+        return False
 
 
 def checker(shape: Shape, *, direct: bool) -> Checker:

@@ -1,6 +1,5 @@
-"""What was measured, as tables for people."""
+"""What was measured, and what can be said of it."""
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,7 +7,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.load import Result
-from bench.records import SHAPES, Shape
+from bench.records import Shape
 
 BEGIN = "<!-- bench: begin -->"
 END = "<!-- bench: end -->"
@@ -24,7 +23,10 @@ In floors, since machines differ in speed: the naive version is a fair one when 
 
 @dataclass
 class Report:
-    """All of a run. Keys of `full` and `single` are (subject, shape); each list has one entry a round."""
+    """All of a run. Keys of `full` and `single` are (subject, shape); each list has one entry a round.
+
+    `miss` and `hit` are the gateway whose cache is too small, and large enough.
+    """
 
     versions: dict[str, str]
     settings: dict[str, str]
@@ -33,10 +35,16 @@ class Report:
     starts: dict[str, list[float]] = field(default_factory=dict)
     memory: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     control: list[float] = field(default_factory=list)
+    translation: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    """(what, shape) -> microseconds of CPU a record."""
+    capacity: dict[str, list[Result]] = field(default_factory=dict)
+    """`few`, `fill`, `many`, `idle`: hits on one record, 10,000 misses, hits on those, the same beside idle connections."""
 
     def results(self) -> list[Result]:
         """Every round of everything."""
-        return [one for rounds in (*self.full.values(), *self.single.values()) for one in rounds]
+        return [
+            one for rounds in (*self.full.values(), *self.single.values(), *self.capacity.values()) for one in rounds
+        ]
 
 
 def spread(values: Sequence[float]) -> float:
@@ -58,11 +66,26 @@ def noise(report: Report) -> str | None:
 
 def ratio(report: Report, shape: Shape) -> tuple[float, float]:
     """(requests a second, CPU a request): how many times better the gateway is than the naive version; medians."""
-    gateway, naive = report.full["gateway", shape], report.full["naive", shape]
+    gateway, naive = report.full["miss", shape], report.full["naive", shape]
     return (
         median(one.rate for one in gateway) / median(one.rate for one in naive),
         median(one.cpu_us for one in naive) / median(one.cpu_us for one in gateway),
     )
+
+
+def middle_cpu(report: Report, subject: str, shape: Shape) -> float:
+    """Microseconds of CPU a request, the median."""
+    return median(one.cpu_us for one in report.full[subject, shape])
+
+
+def middle_rate(report: Report, subject: str, shape: Shape) -> float:
+    """Requests a second, the median."""
+    return median(one.rate for one in report.full[subject, shape])
+
+
+def cached(results: Sequence[Result]) -> float:
+    """The share of answers that came from the gateway's cache."""
+    return sum(one.hits for one in results) / max(1, sum(one.answers for one in results))
 
 
 def added(report: Report, subject: str, shape: Shape) -> float:
@@ -70,137 +93,6 @@ def added(report: Report, subject: str, shape: Shape) -> float:
     return median(
         one.p50 - direct.p50
         for one, direct in zip(report.single[subject, shape], report.single["provider", shape], strict=True)
-    )
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[place]) for row in (head, *rows)) for place in range(len(head))]
-
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
-
-    return "\n".join([line(head), "|" + "|".join("-" * (width + 2) for width in widths) + "|", *map(line, rows)])
-
-
-def _middle(values: Sequence[float], digits: int, unit: str = "") -> str:
-    """The median, with smallest and largest."""
-    if any(math.isnan(value) for value in values):
-        return "none"
-    told = [f"{value:,.{digits}f}" for value in (median(values), min(values), max(values))]
-    return f"{told[0]}{unit} ({told[1]} to {told[2]})"
-
-
-def render(report: Report) -> str:
-    """The whole report in Markdown, method first."""
-    parts = [_method(report), _verdict(report), _full(report), _single(report), _starts(report)]
-    return "\n\n".join(part for part in parts if part)
-
-
-def _method(report: Report) -> str:
-    told = report.settings
-    return "\n".join(
-        [
-            f"Made by `python -m bench` on {told['date']}: {told['machine']}. "
-            + ", ".join(f"{name} {version}" for name, version in report.versions.items())
-            + ".",
-            "",
-            f"One worker on core {told['core']}; the provider's stand-in and the load on core {told['other']}. "
-            f"Get by id in a closed loop, plain HTTP on loopback, {told['connections']} kept connections, 10,000 ids "
-            "in turn, every answer compared with the expected canonical record (bytes, and JSON for a sample). "
-            "The gateway runs as `crm-gateway serve` without callers' keys, both connections on the stand-in. "
-            "*naive* is `bench/naive.py`: FastAPI, one shared httpx client, pydantic models, uvloop, httptools, the same "
-            "answers. *floor* is uvicorn answering fixed bytes from a plain ASGI application, a yardstick of the machine. "
-            f"{told['rounds']} interleaved rounds of {told['seconds']} s each after {told['warm']} s of warming; "
-            "shown are medians (smallest to largest). CPU a request: user and system time of the process "
-            "from /proc/PID/stat over the measured seconds, divided by its right answers.",
-        ]
-    )
-
-
-def _verdict(report: Report) -> str:
-    lines = []
-    noisy = noise(report)
-    if noisy is not None:
-        lines.append(f"**Too noisy to judge**: {noisy}.")
-    others = [one.others for one in report.results()]
-    lines.append(
-        f"Noise: the same idle loop varied by {spread(report.control):.0%}, "
-        f"others took {median(others):.1%} of the measured core ({max(others):.0%} at worst)."
-    )
-    wrong = sum(one.wrong for one in report.results())
-    right = sum(one.answers for one in report.results())
-    lines.append(f"Answers: {right:,} right, {wrong} wrong.")
-    first = next((one.first_wrong for one in report.results() if one.first_wrong), None)
-    if first:
-        lines.append(f"The first wrong one: {first}")
-    naive, floor = (median(one.cpu_us for one in report.full[subject, "flat"]) for subject in ("naive", "floor"))
-    fair = 0.75 <= naive / floor / NAIVE_FLOORS <= 1.25
-    lines.append(
-        f"The naive version costs {naive / floor:.0f} floors a flat request; {NAIVE_FLOORS:.0f} when it was chosen "
-        f"to compare with (6.8 ms to 61 µs): {'like enough' if fair else 'too different, so mind the ratios'}."
-    )
-    return "\n".join(lines)
-
-
-_TITLES = {"gateway": "gateway", "naive": "naive", "floor": "floor", "provider": "the provider alone"}
-
-
-def _full(report: Report) -> str:
-    rows = []
-    for shape in SHAPES:
-        for subject, title in _TITLES.items():
-            rounds = report.full.get((subject, shape))
-            if not rounds:
-                continue
-            rows.append(
-                (
-                    shape,
-                    title,
-                    _middle([one.rate for one in rounds], 0),
-                    _middle([one.cpu_us for one in rounds], 0, " µs"),
-                    _middle([one.p50 for one in rounds], 1, " ms"),
-                    _middle([one.p99 for one in rounds], 1, " ms"),
-                )
-            )
-        rate, cpu = ratio(report, shape)
-        rows.append((shape, "**gateway to naive**", f"**{rate:.1f} times**", f"**{cpu:.1f} times less**", "", ""))
-    head = ("record", f"{report.settings['connections']} in flight", "requests a second", "CPU a request", "p50", "p99")
-    return _table(head, rows)
-
-
-def _single(report: Report) -> str:
-    rows = []
-    for (subject, shape), rounds in report.single.items():
-        more = "" if subject == "provider" else f"{added(report, subject, shape):.2f} ms"
-        rows.append(
-            (
-                shape,
-                _TITLES[subject],
-                _middle([one.p50 for one in rounds], 2, " ms"),
-                _middle([one.p99 for one in rounds], 2, " ms"),
-                more,
-            )
-        )
-    return _table(("record", "one in flight", "p50", "p99", "added to the provider's p50"), rows) if rows else ""
-
-
-def _starts(report: Report) -> str:
-    rows = [
-        (
-            _TITLES[subject],
-            _middle(seconds, 2, " s"),
-            _middle(report.memory[subject]["Rss"], 0, " MiB"),
-            _middle(report.memory[subject]["Pss"], 0, " MiB"),
-        )
-        for subject, seconds in report.starts.items()
-    ]
-    if not rows:
-        return ""
-    table = _table(("process", "start to first answer", "idle: Rss", "idle: Pss"), rows)
-    return table + (
-        "\n\nStart: from the spawn of the process, alone on its core, one connection that points at the stand-in, to the "
-        "first 200 for a record, asked for every 2 ms; byte code was compiled before. "
-        "Memory: /proc/PID/smaps_rollup half a second after that answer."
     )
 
 

@@ -10,11 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from bench import configs, guard, translation, typed
+from bench.goals import goals
 from bench.load import Job, Result, work
+from bench.plot import plot
 from bench.processes import core_busy, cores, cpu_seconds, memory
 from bench.provider import Protocol, respond
-from bench.records import SHAPES, Shape, checker, kind
-from bench.report import BEGIN, END, Report, noise, ratio, render, spread, write
+from bench.records import SHAPES, ManyChecker, Shape, checker, kind, opportunities
+from bench.report import BEGIN, END, Report, noise, ratio, spread, write
+from bench.tables import render
+from gateway.config import load_config
+from gateway.gateway import Gateway
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform != "linux", reason="pins and measures by /proc")]
 
@@ -87,6 +93,35 @@ def test_the_naive_version_gives_the_canonical_record(shape: Shape) -> None:
     assert checker(shape, direct=False).check(native.encode(), b"200", answer.encode())
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_typed_translation_gives_the_canonical_record(shape: Shape) -> None:
+    native = kind(shape).natives(1)[0]
+    answer = (typed.flat if shape == "flat" else typed.wrapped)(asked(shape, native))
+    assert checker(shape, direct=False).check(native.encode(), b"200", answer)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_gateway_translates_right_in_each_way(shape: Shape, tmp_path: Path) -> None:
+    config = load_config(str(configs.gateway(tmp_path, configs.FORGETS, 9)), {})
+    gateway = Gateway(config, {})
+    works = translation.subjects(gateway.on(kind(shape).connection), shape)
+    one = works["one"][0]()
+    assert checker(shape, direct=False).check(kind(shape).native.encode(), b"200", one)
+    for name in ("list", "ids"):
+        assert ManyChecker(opportunities(shape, 100)).check(b"", b"200", works[name][0]()), name
+
+
+def test_the_checker_of_many_takes_only_these_records() -> None:
+    records = opportunities("flat", 3)
+    body = json.dumps({"data": records, "meta": {}}).encode()
+    check = ManyChecker(records)
+    assert check.check(b"", b"200", body) and check.check(b"", b"200", body) and check.reparsed == 1
+    assert not check.check(b"", b"502", body)
+    assert not check.check(b"", b"200", body.replace(b"00000001", b"00000009"))
+    assert not check.check(b"", b"200", json.dumps({"data": records[:2]}).encode())
+    assert check.wrong == 3
+
+
 async def loaded(protocol: type[asyncio.Protocol], shape: Shape = "flat") -> Result:
     server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
     async with server:
@@ -153,7 +188,7 @@ def report() -> Report:
     settings |= {"rounds": "3", "seconds": "1", "warm": "1"}
     whole = Report({"Python": "3"}, settings, control=[1.0, 1.05])
     for shape in SHAPES:
-        whole.full["gateway", shape] = [made(rate, 0.5) for rate in (900, 1000, 2000)]
+        whole.full["miss", shape] = [made(rate, 0.5) for rate in (900, 1000, 2000)]
         whole.full["floor", shape] = [made(10000, 0.6)]
         whole.full["naive", shape] = [made(100, 0.7), made(90, 0.7), made(110, 0.7)]
     return whole
@@ -165,6 +200,35 @@ def test_the_report_compares_medians() -> None:
     assert cpu == pytest.approx(7000 / 500)
     text = render(report())
     assert "**10.0 times**" in text and "1,000 (900 to 2,000)" in text and "Too noisy" not in text
+
+
+def test_the_goals_are_judged_by_the_figures() -> None:
+    whole = report()
+    whole.full["nginx", "flat"] = [made(20000, 0.5)]
+    whole.full["hit", "flat"] = [made(8000, 0.5)]
+    for shape in SHAPES:
+        for what, taken in (("one", 20.0), ("msgspec", 9.0), ("list", 29.0), ("ids", 31.0)):
+            whole.translation[what, shape] = [taken]
+    few = made(10, 0.1)
+    whole.capacity = {
+        "few": [few], "fill": [replace(few, rss=20.0)], "many": [replace(few, rss=20.0, hits=10)],
+        "idle": [replace(few, rss=30.0, hits=10, idle=1000, p50=1.3)],
+    }  # fmt: skip
+    told = {goal.what: (goal.figure, goal.reached) for goal in goals(whole)}
+    assert told["miss, flat record, everything on"] == ("10.0 times", False)
+    assert told["the same, beside nginx"] == ("20.0 times", False)
+    assert told["hit, everything on"] == ("80%", True)
+    assert told["translation in a list of 100, parse to bytes"] == ("29 µs, 29 µs", True)
+    assert told["translation in `ids=` of 100, parse to bytes"][1] is False
+    assert told["translation of one record"] == ("2.2 times (flat), 2.2 times (wrapped)", True)
+    assert told["10,000 distinct cached records"] == ("20 MiB more; p50 1.00 → 1.00 ms, 100% hits", True)
+    assert told["1,000 idle callers' connections"] == ("1,000 open, 10 MiB more; p50 1.00 → 1.30 ms", False)
+    assert "**missed**" in render(whole)
+
+
+def test_the_plot_has_a_bar_for_each() -> None:
+    picture = plot(report())
+    assert picture.count("<rect") == 1 + 2 * 6 and picture.count("naive, wrapped") == 2
 
 
 def test_the_report_says_when_it_was_too_noisy() -> None:
@@ -181,3 +245,19 @@ def test_the_page_keeps_what_others_wrote(tmp_path: Path) -> None:
     page.write_text(page.read_text().replace("# Performance", "# Mine") + "after\n")
     write(page, r"two \1")
     assert page.read_text() == f"# Mine\n\n{BEGIN}\n\ntwo \\1\n\n{END}\nafter\n"
+
+
+async def test_the_guard_asks_the_whole_application() -> None:
+    found = await guard.ratios(2)
+    assert set(found) == {"hit", "miss, flat", "miss, wrapped"} and all(value > 0 for value in found.values())
+    assert found["hit"] < found["miss, flat"]
+
+
+def test_the_guard_has_limits_for_all_that_it_measures() -> None:
+    kept = json.loads(guard.LIMITS.read_text())
+    assert all(set(limits) == {"hit", "miss, flat", "miss, wrapped"} for limits in kept.values())
+    limits = kept["reference loops"]
+    assert guard.over(limits, limits) == []
+    assert guard.over(limits | {"hit": limits["hit"] * 1.21}, limits) == ["hit"]
+    assert guard.over(limits | {"hit": limits["hit"] * 1.19}, limits) == []
+    assert guard.over({"other": 1.0}, limits) == ["other"]
