@@ -313,6 +313,9 @@ def test_names_of_versions_are_told_apart() -> None:
 # --- in any order ------------------------------------------------------------------------------------------------------
 
 
+ENDS = ["lands", "lands", "lands", "provider-error", "provider-error", "provider-auth-failed"]
+
+
 @dataclass
 class Fetching:
     """One call to the provider: first it looks, then it lands."""
@@ -367,18 +370,26 @@ class InAnyOrder(RuleBasedStateMachine):
             raise Problem("not-found", f"{value}")
         return Filled(f"{owner} {value} {call}".encode())
 
-    @rule(owner=st.sampled_from(["me", "you"]), fresh=st.integers(0, 4).map(lambda drawn: drawn == 0))
-    def read(self, owner: str, fresh: bool) -> None:
+    @rule(
+        owner=st.sampled_from(["me", "me", "you"]), fresh=st.sampled_from([False, False, False, True]),
+        steps=st.sampled_from([2, 0, 1]), how=st.sampled_from(ENDS),
+    )  # fmt: skip
+    def read(self, owner: str, fresh: bool, steps: int, how: str) -> None:
         async def start() -> None:
             # One key for both: then only the owner within keeps them apart.
             reading = self.rig.read("a", lambda: self.fetch(owner), owner=owner, fresh=fresh)
             self.reads.append(Reading(asyncio.create_task(reading), owner, self.answered, fresh, self.calls))
             await settle()
+            calls = len(self.fetches) - before
+            for _ in range(steps * calls):  # of its own call
+                self.fetches.pop().gate.set_result(how)
+                await settle()
 
+        before = len(self.fetches)
         self.runner.run(start())
 
     @precondition(lambda self: self.fetches)
-    @rule(data=st.data(), how=st.sampled_from(["lands"] * 4 + ["provider-error", "provider-auth-failed"]))
+    @rule(data=st.data(), how=st.sampled_from(ENDS))
     def a_fetch_goes_on(self, data: Any, how: str) -> None:
         fetching = self.fetches.pop(data.draw(st.integers(0, len(self.fetches) - 1)))
 
@@ -398,10 +409,13 @@ class InAnyOrder(RuleBasedStateMachine):
 
         self.runner.run(leave())
 
-    @rule()
-    def a_write_goes_on(self) -> None:
-        """It is told, applied, told again, and answered: one step at a time."""
+    @rule(steps=st.integers(1, 3))
+    def a_write_goes_on(self, steps: int) -> None:
+        """It is told, applied, told again, and answered: so many steps of these."""
+        for _ in range(steps):
+            self.write_on()
 
+    def write_on(self) -> None:
         async def go_on() -> None:
             if self.writing == "applied":
                 await self.rig.board.bump(NAMES)
@@ -429,9 +443,14 @@ class InAnyOrder(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.rig.clock.now += seconds
 
+    @rule(chance=st.integers(0, 3))
+    def the_board_goes(self, chance: int) -> None:
+        self.rig.board.away = chance == 3
+
+    @precondition(lambda self: self.rig.board.away)
     @rule()
-    def the_board_goes_or_comes_back(self) -> None:
-        self.rig.board.away = not self.rig.board.away
+    def the_board_is_back(self) -> None:
+        self.rig.board.away = False
 
     @invariant()
     def every_answer_is_right(self) -> None:
@@ -484,5 +503,5 @@ class InAnyOrder(RuleBasedStateMachine):
 
 TestInAnyOrder = InAnyOrder.TestCase
 TestInAnyOrder.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
