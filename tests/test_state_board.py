@@ -245,12 +245,12 @@ def test_of_two_that_spend_the_last_call_at_once_not_both_have_it(tmp_path: Path
             def __exit__(self, *_: object) -> None:
                 pass
 
-        one._barrier = Meanwhile()  # type: ignore[assignment]
+        one._barrier = Meanwhile()  # type: ignore[assignment]  # stands in its place
         assert await one.spend("crm", 3, LONG) == Allowance(3, 0, RESET)
         await one.aclose()
         one = SharedBoard(tmp_path / "board")
         await one.open()
-        one._barrier = Meanwhile()  # type: ignore[assignment]
+        one._barrier = Meanwhile()  # type: ignore[assignment]  # stands in its place
         assert await one.spend("crm", 4, LONG) is None
         assert await other.allowance("crm", 5, LONG) == Allowance(5, 1, RESET)  # what was too many is taken back
         await one.aclose()

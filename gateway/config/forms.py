@@ -27,7 +27,7 @@ class Form:
 
     def read(self, value: Any) -> Any:
         """The value of a text, or a Python value checked alike. Raises what `refuse` makes."""
-        raise NotImplementedError
+        raise NotImplementedError  # each form has its own
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(self.read)

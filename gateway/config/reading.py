@@ -88,7 +88,7 @@ class _Loader(yaml.SafeLoader):
         elif self.depth > MAX_DEPTH:
             refused = f"nested deeper than {MAX_DEPTH} levels"
         if refused:
-            raise _NotTakenError(problem=refused, problem_mark=event.start_mark)  # type: ignore[arg-type]
+            raise _NotTakenError(problem=refused, problem_mark=event.start_mark)  # type: ignore[arg-type]  # PyYAML's own stubs differ
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1

@@ -8,7 +8,7 @@ from gateway.state.store import StateUnavailable
 try:
     import fcntl
 except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # there is none on Windows
 
 
 def try_lock(file: int, byte: int) -> bool:

@@ -63,7 +63,7 @@ class RedisServer:
 
         try:
             async with asyncio.timeout(self._wait), self._turns:
-                return await client.execute_command(*command)  # type: ignore[no-untyped-call]
+                return await client.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py's
         except TimeoutError:
             text, kind = "did not answer in time", StateUnavailable
         except AuthenticationError:

@@ -162,7 +162,7 @@ def what_is_written_and_read_is_what_was_written(kit: Kit) -> Faults:
                 wanted = _canonical(row, value)
                 if wanted is MISSING or wanted is None:
                     return
-                planned = plan(table, _nested(path, wanted), adapter.writes[operation], adapter.title)  # noqa: B023
+                planned = plan(table, _nested(path, wanted), adapter.writes[operation], adapter.title)  # noqa: B023  # called before the loop goes on
                 if planned.refused:
                     return  # by name, which `plan` has said
                 sent = dict(leaves(planned.bodies.get(call, {})))

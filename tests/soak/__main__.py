@@ -56,11 +56,11 @@ def main() -> int:
     began, rows, drew = time.monotonic(), list[Row](), False
     for number, name in enumerate(names):
         if given.seconds and time.monotonic() - began > given.seconds:
-            print(f"{name}: no time left", file=sys.stderr)  # noqa: T201
+            print(f"{name}: no time left", file=sys.stderr)  # noqa: T201  # its output
             continue
         scenario, machines = SCENARIOS[name.partition("@")[0]], "@" in name
         size = given.size or (scenario.whole if given.full else scenario.slice)
-        print(f"{name}: size {size}, seed {seed + number}", flush=True)  # noqa: T201
+        print(f"{name}: size {size}, seed {seed + number}", flush=True)  # noqa: T201  # its output
         folder = given.folder and given.folder / name
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ def main() -> int:
                 drew = True
         rows.append(row)
         verdict = "passed" if row.passed else f"FAILED: {'; '.join(row.faults)}"
-        print(f"{name}: {verdict} {dict(row.figures)}", flush=True)  # noqa: T201
+        print(f"{name}: {verdict} {dict(row.figures)}", flush=True)  # noqa: T201  # its output
     if rows and not given.dry:
         about = f"{given.replicas} replicas of {given.workers} workers, {'whole' if given.full else 'slice'}."
         picture = f"\n\n![Memory of each worker in the last of these runs]({PLOT})" if drew else ""

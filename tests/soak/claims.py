@@ -71,7 +71,7 @@ def main() -> None:
                 told[name].append(uvloop.run(run))
         for name, figures in told.items():
             rate, middle = (statistics.median(part) for part in zip(*figures, strict=True))
-            print(f"{name:22} {rate:8.0f} creates/s {middle:8.2f} ms")  # noqa: T201
+            print(f"{name:22} {rate:8.0f} creates/s {middle:8.2f} ms")  # noqa: T201  # its output
 
 
 if __name__ == "__main__":
