@@ -61,6 +61,8 @@ def serve(
     exposed = check_exposure(config, host)
     if exposed:
         fail(exposed)
+    if config.state == "off" and config.cache.ttl and (workers or config.server.workers) > 1:
+        fail("several workers with `state: off` cannot tell each other of writes: set `cache: {ttl: 0s}`, or a state")
     if not config.callers:
         click.echo("no callers are configured: no key is asked for, and only loopback addresses are served", err=True)
     for name, connection in config.connections.items():

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
+from zlib import crc32
 
 from gateway.state.store import Allowance, Board, StateUnavailable
 
@@ -18,12 +19,20 @@ REST_SECONDS = 1.0
 """How long a board that failed is left alone: each question to it may cost 50 ms."""
 
 
+SLOTS = 4096
+"""How many versions there are: names are spread over them, and a write of one raises those that share its own."""
+
+
+def _slot(name: str) -> int:
+    return crc32(name.encode()) % SLOTS
+
+
 class LocalBoard(Board):
-    """Keeps every promise of a board for one process. Its memory grows with the names, of which there are few."""
+    """Keeps every promise of a board for one process. Names share versions, so that they take no memory."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._versions: dict[str, int] = {}
+        self._versions = [0] * SLOTS
         self._spent: dict[str, tuple[int, int]] = {}
         """Name -> (number of the window, calls spent in it)."""
         self._until: dict[str, float] = {}
@@ -34,11 +43,11 @@ class LocalBoard(Board):
     async def bump(self, names: Sequence[str]) -> None:
         """The version of each name goes up."""
         for name in names:
-            self._versions[name] = self._versions.get(name, 0) + 1
+            self._versions[_slot(name)] += 1
 
     async def versions(self, names: Sequence[str]) -> tuple[int, ...]:
         """The present version of each name."""
-        return tuple(self._versions.get(name, 0) for name in names)
+        return tuple(self._versions[_slot(name)] for name in names)
 
     async def spend(self, name: str, calls: int, per: float, reserve: int = 0) -> Allowance | None:
         """One call out of the present window; None when less than `reserve` would be left."""

@@ -16,6 +16,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from typing import Any, TypeVar
+from zlib import crc32
 
 from gateway.state import redis_scripts as scripts
 from gateway.state.claims import Claim, is_over
@@ -109,6 +110,14 @@ class RedisStore(Store):
             return int(micros), packed_in(packed)
 
 
+SLOTS = 65_536
+"""How many versions there are: names are spread over them, or the server would keep one for each record for ever."""
+
+
+def _slots(names: Sequence[str]) -> list[str]:
+    return [str(crc32(name.encode()) % SLOTS) for name in names]
+
+
 class RedisBoard(Board):
     """The board of several machines. Budgets follow the server's time of day; every grant is one change on the server."""
 
@@ -120,7 +129,7 @@ class RedisBoard(Board):
         await self._server.ask("PING")
 
     async def bump(self, names: Sequence[str]) -> None:
-        await self._server.run(scripts.BUMP, *names)
+        await self._server.run(scripts.BUMP, *_slots(names))
 
     async def versions(self, names: Sequence[str]) -> tuple[int, ...]:
         found = await self._versions(names)
@@ -132,7 +141,7 @@ class RedisBoard(Board):
         return found
 
     async def _versions(self, names: Sequence[str]) -> tuple[int, ...] | None:
-        answer = await self._server.ask("MGET", *(f"{self._prefix}version:{name}" for name in ("", *names)))
+        answer = await self._server.ask("MGET", *(f"{self._prefix}version:{slot}" for slot in ("", *_slots(names))))
         with understood():
             base, *counts = listed(answer, len(names) + 1)
             return None if base is None else tuple(int(base) + int(count or 0) for count in counts)

@@ -6,7 +6,7 @@
     unknown, settled         keys of claims that are unknown, or were, by the same
     over                     keys of claims that are done or absent, by when they are forgotten
     clock                    the latest time that a claim was changed, in microseconds: time never goes back before it
-    version:NAME             how often the name was bumped; version: alone is the number that versions start from
+    version:SLOT             how often names of that slot were bumped; version: alone is the number that versions start from
     budget:PER:NAME          a hash: the window, calls granted in it, and the most that the provider said it grants
     circuit:NAME             until when it is open
 
