@@ -32,6 +32,8 @@ from gateway.http.serving import application
 LIMITS = Path(__file__).parent / "guard.json"
 TOLERANCE = 0.2
 ROUNDS = 400
+AGAIN = 3
+"""How often it is measured again before it is called too slow: noise comes and goes, and what was made slower stays so."""
 SLICE = 5
 """Requests in a slice: less than a millisecond, so that some slices are disturbed by nobody."""
 
@@ -214,6 +216,11 @@ def main() -> int:
         kept[unit] = {name: round(value, 3) for name, value in found.items()}
         LIMITS.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     limits = kept.get(unit)
+    for _ in range(AGAIN):
+        if limits is None or unit == "thousand instructions" or not over(found, limits):
+            break
+        again = uvloop.run(ratios(arguments.rounds))
+        found = {name: min(value, again[name]) for name, value in found.items()}
     for name, value in found.items():
         limit = limits.get(name) if limits else None
         beside = "no limit" if limit is None else f"limit {limit:.3f}, {value / limit - 1:+.0%}"
