@@ -9,6 +9,7 @@ slower machine is slower at both. Exit status 1 when one is over its limit by mo
 import argparse
 import asyncio
 import json
+import platform
 import re
 import shutil
 import subprocess
@@ -30,7 +31,8 @@ from gateway.http.app import App
 from gateway.http.serving import application
 
 LIMITS = Path(__file__).parent / "guard.json"
-TOLERANCE = 0.2
+TOLERANCE = 0.3
+"""Of which a machine with other work has used up to 0.19 by itself; every run prints how far it is from the limit."""
 ROUNDS = 400
 AGAIN = 3
 """How often it is measured again before it is called too slow: noise comes and goes, and what was made slower stays so."""
@@ -197,6 +199,15 @@ def over(found: dict[str, float], limits: dict[str, float]) -> list[str]:
     return [name for name, value in found.items() if value > limits.get(name, 0.0) * (1 + TOLERANCE)]
 
 
+def _processor() -> str:
+    """The processor and the Python: how a request stands beside the reference loop depends on both."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
+    )
+    return f"{model}, CPython {sys.version_info.major}.{sys.version_info.minor}"
+
+
 def main() -> int:
     """Exit status 1 when a limit does not hold."""
     parser = argparse.ArgumentParser(prog="python -m bench.guard", description=__doc__)
@@ -210,7 +221,7 @@ def main() -> int:
         return 0
     unit, found = "thousand instructions", instructions()
     if found is None:
-        unit, found = "reference loops", uvloop.run(ratios(arguments.rounds))
+        unit, found = f"reference loops on {_processor()}", uvloop.run(ratios(arguments.rounds))
     kept: dict[str, dict[str, float]] = json.loads(LIMITS.read_text()) if LIMITS.exists() else {}
     if arguments.renew:
         kept[unit] = {name: round(value, 3) for name, value in found.items()}
@@ -226,7 +237,7 @@ def main() -> int:
         beside = "no limit" if limit is None else f"limit {limit:.3f}, {value / limit - 1:+.0%}"
         sys.stdout.write(f"{name}: {value:.3f} {unit} a request ({beside})\n")
     if limits is None:
-        sys.stdout.write("there are no limits in this unit yet: --renew sets them\n")
+        sys.stdout.write(f"there are no limits in {unit} yet: --renew sets them\n")
         return 0
     beyond = over(found, limits)
     if beyond:
