@@ -19,6 +19,7 @@ from typing import Literal
 import cachetools
 
 from gateway.errors import Problem
+from gateway.logs import where
 from gateway.state.store import Board, StateUnavailable
 
 log = logging.getLogger("gateway")
@@ -237,7 +238,7 @@ class Cache:
         if not task.cancelled():
             error = task.exception()  # those who waited are told; perhaps nobody does any more
             if error is not None and not isinstance(error, Problem):
-                log.error("a read failed", exc_info=error)
+                log.error("a read failed: %s", where(error))
 
     async def aclose(self) -> None:
         """End the calls under way."""

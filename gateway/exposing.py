@@ -29,6 +29,8 @@ def collected() -> dict[str, dict[Labels, list[float]]]:
     found: dict[str, dict[Labels, list[float]]] = {}
     for reading in readings(cells()):
         name, *labels = json.loads(reading.name)
+        if name not in METRICS:
+            continue  # of a worker that another version left behind
         child = METRICS[name].child
         if child is Level and not reading.alive:
             continue  # nothing is there any more in a worker that is gone

@@ -227,6 +227,7 @@ def gateway(tmp_path: Path) -> Iterator[tuple[str, StandIn]]:
 
     with StandIn(script) as provider:
         config = (
+            "cache: {ttl: 0s}\n"
             f"connections:\n  raze: {{provider: getraze, base_url: '{provider.url}', api_key: some-key, "
             "budget: {calls: 10, per: 31d}}\n"
             f"callers:\n  - {{name: some, key_sha256: {hash_key('secret')}, scopes: ['opportunities:read']}}\n"

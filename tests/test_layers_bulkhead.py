@@ -150,6 +150,7 @@ def test_one_caller_floods_and_the_others_are_served(tmp_path: Path) -> None:
 
     with StandIn(script) as provider:
         config = (
+            "cache: {ttl: 0s}\n"
             f"connections:\n  raze: {{provider: getraze, base_url: '{provider.url}', api_key: some-key, timeout: 2s}}\n"
             "limits: {per_caller: 4, concurrency: 8}\ncallers:\n"
             f"  - {{name: loud, key_sha256: {hash_key('loud')}}}\n  - {{name: quiet, key_sha256: {hash_key('quiet')}}}\n"
@@ -174,6 +175,7 @@ def test_one_caller_floods_and_the_others_are_served(tmp_path: Path) -> None:
 def test_more_than_a_worker_can_take_is_refused_at_once(tmp_path: Path) -> None:
     with StandIn([Says(then="stall")]) as provider:
         config = (
+            "cache: {ttl: 0s}\n"
             f"connections:\n  raze: {{provider: getraze, base_url: '{provider.url}', api_key: some-key, timeout: 2s}}\n"
             "limits: {per_caller: 2, concurrency: 1}\ncallers:\n"
             + "".join(f"  - {{name: c{number}, key_sha256: {hash_key(str(number))}}}\n" for number in range(3))

@@ -164,7 +164,7 @@ def test_a_line_for_people_is_one_line(capfd: pytest.CaptureFixture[str]) -> Non
     with configured(capfd, "text"):
         logging.getLogger("gateway").warning("first\r\nsecond", extra={"told": {"status": 502, "connection": None}})
     [line] = capfd.readouterr().err.splitlines()
-    assert line.endswith(" WARNING gateway first  second status=502")
+    assert line.endswith(" WARNING gateway first\\r\\nsecond status=502")
 
 
 def test_nothing_is_made_of_a_request_where_nobody_asks(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -323,7 +323,7 @@ def test_a_key_that_was_taken_out_is_refused_within_a_second_by_all_workers(tmp_
 
     def write(*keys: str) -> None:
         hashes = ", ".join(hash_key(key) for key in keys)
-        config.write_text("connections: {raze: {provider: getraze, base_url: sandbox}}\nstate: off\n"
+        config.write_text("connections: {raze: {provider: getraze, base_url: sandbox}}\nstate: off\ncache: {ttl: 0s}\n"
                           f"callers: [{{name: billing, key_sha256: [{hashes}]}}]\n")  # fmt: skip
 
     write(OLD, NEW)
