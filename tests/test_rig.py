@@ -296,7 +296,7 @@ def test_a_share_is_drawn_by_the_seed() -> None:
 
 def test_a_killed_worker_is_replaced_and_a_stopped_one_goes_on(site: Site) -> None:
     before = site.gateway.workers()
-    assert len(before) == 2 and site.gateway.supervisor not in before
+    assert 2 <= len(before) <= 3 and site.gateway.supervisor not in before  # one more may stand by
     killer = Killer([site.gateway], every=0, seed=1)
     killer.strike()
     (deed,) = killer.journal

@@ -158,7 +158,7 @@ class Replica:
         return self.running.pid
 
     def workers(self) -> list[int]:
-        """Pids of those that serve: the supervisor's children, or itself where it serves alone."""
+        """Pids of those that serve, and of one that stands by: the supervisor's children, or itself if it serves alone."""
         if self.count == 1:
             return [self.supervisor] if alive(self.supervisor) else []
         return [pid for pid in children(self.supervisor) if b"resource_tracker" not in _command(pid)]
