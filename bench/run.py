@@ -148,7 +148,7 @@ class Bench:
 
         def of(name: str, **more: object) -> Job:
             server = subjects[name]
-            return replace(base, **({"port": server.port, "direct": False, "pids": server.pids()} | more))  # type: ignore[arg-type]
+            return replace(base, **({"port": server.port, "direct": False, "pids": server.pids()} | more))  # type: ignore[arg-type]  # members by name
 
         jobs = {"provider": replace(base, pids=[self.provider.pid], core=self.other)}
         jobs["miss"] = of("miss")

@@ -37,26 +37,17 @@ _FAILS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
-    """What a fetch brought: the body's bytes, and the seconds that were spent waiting for the provider."""
-
-    content: bytes
-    provider_seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
 class Served:
     """An answer, how it was come by, and its age in seconds. `absent`: there is no such record, and no content."""
 
     content: bytes
     how: How
     age: float = 0.0
-    provider_seconds: float = 0.0
     absent: Problem | None = None
 
 
-Fetch = Callable[[], Awaitable[Filled]]
-"""Asks the provider, within a deadline of its own. Raises `Problem`."""
+Fetch = Callable[[], Awaitable[bytes]]
+"""Asks the provider, within a deadline of its own, and gives the bytes of the answer's body. Raises `Problem`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +70,7 @@ class _Entry:
 class _Flight:
     owner: str
     versions: tuple[int, ...]
-    task: "asyncio.Task[Filled]"
+    task: "asyncio.Task[bytes]"
 
 
 def _size(entry: _Entry) -> int:
@@ -98,7 +89,7 @@ class Cache:
         self._entries: cachetools.LRUCache[str, _Entry] = cachetools.LRUCache(most, getsizeof=_size)
         self._flights: dict[str, _Flight] = {}
         """The call that whoever misses may share; `_tasks` are all calls, also those that another has replaced here."""
-        self._tasks: set[asyncio.Task[Filled]] = set()
+        self._tasks: set[asyncio.Task[bytes]] = set()
         self._number = 0
         self._young: dict[str, tuple[int, float]] = {}
         """The version last seen of what lags behind writes, and since when; a name a connection."""
@@ -130,7 +121,7 @@ class Cache:
                 return Served(entry.content, "hit", age, absent=entry.absent and entry.absent.again())
         how: How = "bypass" if fresh else "miss"
         try:
-            filled = await self._fetched(key, owner, names, versions, deadline, fetch, fresh, lag)
+            content = await self._fetched(key, owner, names, versions, deadline, fetch, fresh, lag)
         except Problem as problem:
             if problem.code == "not-found":
                 return Served(b"", how, absent=problem)
@@ -140,7 +131,7 @@ class Cache:
             if age >= entry.last or not await self._unchanged(names, entry.versions):
                 raise
             return Served(entry.content, "stale", age)
-        return Served(filled.content, how, 0.0, filled.provider_seconds)
+        return Served(content, how)
 
     def _good(self, key: str, owner: str, versions: tuple[int, ...]) -> _Entry | None:
         entry = self._entries.get(key)
@@ -157,7 +148,7 @@ class Cache:
     async def _fetched(
         self, key: str, owner: str, names: Sequence[str], versions: tuple[int, ...], deadline: float, fetch: Fetch,
         fresh: bool, lag: float,
-    ) -> Filled:  # fmt: skip
+    ) -> bytes:  # fmt: skip
         """From the one call under way, or from a new one. A call that another started may fail it once, not for good."""
         let_down = False
         while not fresh and (flight := self._flights.get(key)) is not None:
@@ -178,13 +169,13 @@ class Cache:
     async def _fill(
         self, key: str, owner: str, names: Sequence[str], versions: tuple[int, ...], fetch: Fetch,
         lag: float,
-    ) -> Filled:  # fmt: skip
+    ) -> bytes:  # fmt: skip
         self._number = number = self._number + 1
         began = self._clock()
         absent: Problem | None = None
-        filled = Filled(b"")
+        content = b""
         try:
-            filled = await fetch()
+            content = await fetch()
         except Problem as problem:
             if problem.code != "not-found":
                 if problem.code not in _FAILS:  # the provider has said no: what it said before is not given later on
@@ -195,12 +186,12 @@ class Cache:
             ttl, last = self._life(names, versions, began, lag)
             if absent is not None:
                 ttl = last = min(ABSENT_SECONDS, ttl)
-            size = len(filled.content) + len(key) + (OVERHEAD if absent is None else 2 * OVERHEAD)
-            entry = _Entry(owner, versions, number, began, ttl, last, size, filled.content, absent and absent.again())
+            size = len(content) + len(key) + (OVERHEAD if absent is None else 2 * OVERHEAD)
+            entry = _Entry(owner, versions, number, began, ttl, last, size, content, absent and absent.again())
             self._keep(key, entry)
         if absent is not None:
             raise absent
-        return filled
+        return content
 
     def _keep(self, key: str, entry: _Entry) -> None:
         """In the place of what was asked for earlier; never in that of what was asked for later, and is there already."""
@@ -230,7 +221,7 @@ class Cache:
                     ttl = last = min(ttl, since + lag - began)
         return ttl, last
 
-    def _landed(self, key: str, task: "asyncio.Task[Filled]") -> None:
+    def _landed(self, key: str, task: "asyncio.Task[bytes]") -> None:
         self._tasks.discard(task)
         flight = self._flights.get(key)
         if flight is not None and flight.task is task:
@@ -251,13 +242,13 @@ async def _past(deadline: float, fetch: Fetch) -> Served:
     """Nothing of the cache: the fetch, for as long as who asks has time."""
     try:
         async with asyncio.timeout_at(deadline):
-            filled = await fetch()
+            content = await fetch()
     except TimeoutError:
         raise _too_late() from None
-    return Served(filled.content, "bypass", 0.0, filled.provider_seconds)
+    return Served(content, "bypass")
 
 
-async def _waited(flight: _Flight, deadline: float) -> Filled:
+async def _waited(flight: _Flight, deadline: float) -> bytes:
     """What the call brings; it goes on when whoever waits is cancelled or has no more time."""
     try:
         async with asyncio.timeout_at(deadline):

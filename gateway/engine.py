@@ -357,10 +357,7 @@ class Engine:
         loop = asyncio.get_running_loop()
         if deadline <= loop.time():
             raise NeverSent("deadline")
-        if self._slots.locked():
-            await self._slot(deadline)
-        else:
-            await self._slots.acquire()
+        await take(self._slots, deadline)
         try:
             connection = self._from_pool(loop.time()) or await self._connected(loop, deadline)
             return await self._on(connection, request, deadline, loop)
@@ -421,16 +418,6 @@ class Engine:
             self._idle.remove(connection)
         self._sweeper = loop.call_later(IDLE_SECONDS, self._sweep, loop) if self._idle else None
 
-    async def _slot(self, deadline: float) -> None:
-        late = False
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self._slots.acquire()
-        except TimeoutError:
-            late = True
-        if late:
-            raise NeverSent("busy")
-
     async def _connected(self, loop: asyncio.AbstractEventLoop, deadline: float) -> Connection:
         """A new connection, TLS included."""
         if self._closed:
@@ -465,6 +452,21 @@ class Engine:
         return self._context
 
 
+async def take(slots: asyncio.Semaphore, deadline: float) -> None:
+    """One of the slots is had. Raises `NeverSent("busy")` when none comes free in time."""
+    if not slots.locked():
+        await slots.acquire()
+        return
+    late = False
+    try:
+        async with asyncio.timeout_at(deadline):
+            await slots.acquire()
+    except TimeoutError:
+        late = True
+    if late:  # outside of the except clause, so that it carries no context
+        raise NeverSent("busy")
+
+
 def _late(connection: Connection) -> None:
     connection._fail(MaybeSent("deadline"))
 
@@ -480,4 +482,4 @@ def _never_sent(error: Exception) -> NeverSent:
     return NeverSent("refused", detail)
 
 
-__all__ = ["Answer", "Connection", "Engine"]
+__all__ = ["Answer", "Connection", "Engine", "take"]

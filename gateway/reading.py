@@ -131,7 +131,6 @@ class _Level:
     """One object's worth of table: the record itself, or the element of a list."""
 
     def __init__(self, tree: Group, beside: dict[str, str]) -> None:
-        self.tree = tree
         self.root = _Place()
         self.pointers: list[str] = []
         self.slots: dict[str, int] = {}

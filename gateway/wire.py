@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from gateway import __version__, strict_json
 from gateway.adapter import Adapter, Call, Reply
-from gateway.engine import Answer, Engine
+from gateway.engine import Answer, Engine, take
 from gateway.errors import BadAnswer, NeverSent
 from gateway.target import PATH, RefusedCall, checked_headers, content_of, target_of
 from gateway.tracing import HEADER, handed_on
@@ -89,7 +89,7 @@ class Wire:
             answer = await self._engine.exchange(request, deadline)
         else:
             _check_time(deadline)
-            await self._slot(deadline)
+            await take(self._slots, deadline)
             try:
                 headers, trace = self._headers(content), handed_on()
                 if trace is not None:
@@ -106,19 +106,6 @@ class Wire:
     async def aclose(self) -> None:
         """Close the connections; calls under way fail."""
         await (self._engine or self._other).aclose()
-
-    async def _slot(self, deadline: float) -> None:
-        if not self._slots.locked():
-            await self._slots.acquire()
-            return
-        late = False
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self._slots.acquire()
-        except TimeoutError:
-            late = True
-        if late:
-            raise NeverSent("busy")
 
     def _request(self, method: str, target: str, content: bytes | None) -> bytes:
         """The bytes of a request. `target` has been looked at: nothing in it ends a line or leaves the prefix."""

@@ -575,3 +575,21 @@ def test_a_number_that_was_rounded_is_told_from_another(sent: str, stored: str, 
 def test_an_instant_and_a_text_that_begins_alike_are_not_the_same(sent: str, stored: str) -> None:
     entry = compare("a", sent, {"a": stored}, "why")
     assert entry is not None and entry.reason == "unsupported"
+
+
+@pytest.mark.parametrize(
+    ("table", "record", "pointer", "field"),
+    [
+        (DOCUMENTED, {"id": "o", "name": None}, "/name", "name"),
+        (DOCUMENTED, {"id": "o", "created_at": None}, "/created_at", "created_at"),
+        (SERVED, {"id": "o", "title": None}, "/title", "name"),
+        (SPOTT, {"id": "o", "name": {"name": None}}, "/name/name", "name"),
+    ],
+)
+def test_a_null_where_none_can_be_leaves_the_field_out_and_is_named(
+    table: Table, record: dict[str, Json], pointer: str, field: str
+) -> None:
+    told = table.read(record)
+    assert field not in told.values
+    assert told.extensions[pointer] is None
+    assert [(issue.field, issue.reason) for issue in told.issues if issue.path == pointer] == [(field, "wrong_type")]

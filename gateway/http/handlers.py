@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-from gateway.cache import Filled, Served, list_version, record_version
+from gateway.cache import Served, list_version, record_version
 from gateway.codecs import instant_string
 from gateway.connections import Connection
 from gateway.drafts import Draft, Patch, validated
@@ -101,9 +101,9 @@ async def _kept(
     if cache is None or wish == "no-store":
         return Served(dumps(await fetch(ask)), "bypass")
 
-    async def fill() -> Filled:
+    async def fill() -> bytes:
         own = replace(ask, deadline=deadline_in(connection.timeout))  # not that of whoever happens to come first
-        return Filled(dumps(await fetch(own)))
+        return dumps(await fetch(own))
 
     owner = f"{context.caller.name} {connection.name} {connection.reading}"
     # What is listed lags behind what is written; a record read by its id does not.
