@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import socket
+import sqlite3
 import struct
 import threading
 import time
@@ -26,6 +27,7 @@ from adapters.getraze import GetRaze
 from gateway import idempotency, settling
 from gateway.callers import hash_key
 from gateway.cli import main
+from gateway.http import writes
 from gateway.state import claims
 from tests.live import Answer, Says, Seen, StandIn, ask, assert_problem, fields_of, port_of, running_gateway, send
 
@@ -451,7 +453,6 @@ def test_a8_a_create_outlives_its_caller(gateway: str, raze: Raze) -> None:
 
 
 def test_a10_without_the_store_nothing_is_sent(gateway: str, raze: Raze, tmp_path: Path) -> None:
-    import sqlite3
 
     held = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
     held.execute("BEGIN EXCLUSIVE")
@@ -622,3 +623,25 @@ def test_a_key_shared_between_callers_hands_one_the_others_answer(
         create(url, "k", X_API_Key="caller-key-one")
         create(url, "k", X_API_Key="caller-key-two")
     assert raze.posts == 1  # the second caller's create vanished into the first one's
+
+
+def test_a7_keys_that_are_passed_over_let_the_create_through(
+    gateway: str, raze: Raze, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writes, "idempotency_key", lambda headers: None)
+    create(gateway, '""')
+    assert raze.posts == 1  # what the row forbids
+
+
+def test_a10_a_claim_that_is_believed_without_the_store_is_sent(
+    gateway: str, raze: Raze, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def believing(self: Any, key: str, transition: Any, connection: str) -> Any:
+        return transition(None, time.time())[1] if transition.__name__ == "take" else True
+
+    monkeypatch.setattr(idempotency.Idempotency, "_changed", believing)
+    with sqlite3.connect(tmp_path / "state.db", isolation_level=None) as held:
+        held.execute("BEGIN EXCLUSIVE")
+        create(gateway, "k")
+        held.execute("ROLLBACK")
+    assert raze.posts == 1  # without a durable claim
