@@ -235,6 +235,33 @@ async def test_without_the_shared_board_a_worker_goes_by_what_it_knows(caplog: p
     ]
 
 
+async def test_the_one_call_that_tries_has_all_its_time() -> None:
+    """Cut short for the sake of a second try it would show nothing, and caller after caller would have to wait."""
+    async with (
+        FaultServer([READ, answer(b'{"id": "1"}')], [Loop(READ, 9.0)]) as server,
+        connected(server.url, circuit=THREE, patience=0.3) as connection,
+    ):
+        assert reply_of(await outcome_of(lambda: connection.send(GET, soon(0.3)))).status == 200
+        while connection.circuit[0] != "open":
+            await posts(connection, 1, 0.3)
+        await asyncio.sleep(0.45)
+        asked, began = len(server.requests), time.monotonic()
+        await outcome_of(lambda: connection.send(GET, soon(0.3)))
+        assert time.monotonic() - began > 0.28 and len(server.requests) == asked + 1
+        assert connection.circuit[0] == "open"
+
+
+async def test_one_worker_tries_for_all() -> None:
+    """A worker that looked a moment ago looks again before it tries."""
+    board = LocalBoard()
+    one, other = (Circuit("it", 3, 0.05, 10.0, board) for _ in range(2))
+    await board.trip("it", time.time() - 1)
+    assert await one.enter() is True
+    other._until, other._looked = time.time() - 1, time.monotonic() + 60
+    with pytest.raises(NeverSent):
+        await other.enter()
+
+
 # --- with rules broken on purpose
 
 

@@ -49,6 +49,9 @@ class Circuit:
         if now - self._looked < LOOK_SECONDS:
             return
         self._looked = now  # before asking, so that one call asks and the others go on with what is known
+        await self._look()
+
+    async def _look(self) -> None:
         until = await self._board.tripped(self._name)
         if until > 0:
             self._until = until
@@ -60,6 +63,10 @@ class Circuit:
         await self.look()
         if self._until == 0:
             return False
+        if self._until <= time.time() and not self._probing:
+            await self._look()  # as it is now: another worker may have begun to try a moment ago
+            if self._until == 0:
+                return False
         left = self._until - time.time()
         if left > 0 or self._probing:
             raise NeverSent("open", retry_after=max(left, 0.0))
@@ -116,6 +123,8 @@ def broken(send: Send, circuit: Circuit) -> Send:
     async def guarded(call: Call, trip: Trip) -> Reply:
         probe = await circuit.enter()
         trip.asked = 0.0
+        if probe and trip.whole:
+            trip.deadline = trip.whole  # cut short it would say nothing, and the next caller would have to wait as well
         try:
             try:
                 reply = await send(call, trip)

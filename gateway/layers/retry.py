@@ -100,7 +100,7 @@ async def _outcome(
     """One try: its reply, or its failure. A try that hangs is cut short where another one is affordable."""
     trip.deadline = deadline
     if affordable and (call.is_read or call.is_absolute):
-        trip.deadline = patience.cut(call, deadline)
+        trip.deadline, trip.whole = patience.cut(call, deadline), deadline
     try:
         reply = await send(call, trip)
     except CallFailed as failure:

@@ -27,6 +27,8 @@ class Trip:
     before: Before | None = None
     urgent: bool = True
     caller: str = ""
+    whole: float = 0.0
+    """The deadline of all tries, while that of this one is earlier; 0: it is not."""
     tries: int = 0
     """How often the wire was asked."""
     asked: float = 0.0
