@@ -19,6 +19,8 @@ from bench.records import SHAPES, Shape, checker, kind, page_body
 from gateway.adapter import ListQuery
 from gateway.config import load_config
 from gateway.gateway import Gateway
+from gateway.http.by_ids import apart, together
+from gateway.http.kept import spelled
 from gateway.opportunities import Ask, Opportunities
 from gateway.strict_json import dumps, loads
 
@@ -31,7 +33,7 @@ def one(opportunities: Opportunities, body: bytes) -> bytes:
     adapter = opportunities.adapter
     call = adapter.get("x")
     answer = opportunities.answer(opportunities.record_of(adapter.record(loads(body)), call), _ASK)
-    return dumps({"data": answer.data, "meta": answer.meta})
+    return spelled(answer.data, answer.meta)
 
 
 def listed(opportunities: Opportunities, body: bytes) -> bytes:
@@ -48,9 +50,8 @@ def listed(opportunities: Opportunities, body: bytes) -> bytes:
 
 def by_ids(opportunities: Opportunities, bodies: list[bytes]) -> bytes:
     """As `ids=` does it: each on its own, through the bytes that the cache keeps."""
-    answers = [loads(one(opportunities, body)) for body in bodies]
-    page = {"next_cursor": None, "limit": MANY}
-    return dumps({"data": [answer["data"] for answer in answers], "page": page, "meta": {"issues": [], "errors": []}})
+    found = {str(number): apart(one(opportunities, body), plain=True) for number, body in enumerate(bodies)}
+    return together(list(found), found, [])
 
 
 def subjects(opportunities: Opportunities, shape: Shape) -> dict[str, tuple[Callable[[], bytes], int]]:

@@ -4,7 +4,7 @@
   stands inside it as well, and is compared when it is read.
 - It is good while the versions of all that it rests on are what they were before the provider was asked. A write raises
   them before it is answered, in every worker and on every machine: an answer that was being fetched meanwhile is dropped.
-- Many who miss the same make one call. The call is the cache's own: who started it may leave, or have less time.
+- Many who miss the same make one call. Who started it may leave, or have less time: the others do without him.
 - Where versions cannot be told, nothing is answered from here, and what was kept is forgotten.
 - Bounded by bytes; the least recently used goes first.
 """
@@ -36,7 +36,7 @@ _FAILS = frozenset(
 """Problems instead of which an older answer may be given: whoever is refused (`provider-auth-failed`) gets none."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Served:
     """An answer, how it was come by, and its age in seconds. `absent`: there is no such record, and no content."""
 
@@ -50,7 +50,7 @@ Fetch = Callable[[], Awaitable[bytes]]
 """Asks the provider, within a deadline of its own, and gives the bytes of the answer's body. Raises `Problem`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Entry:
     owner: str
     versions: tuple[int, ...]
@@ -66,11 +66,38 @@ class _Entry:
     absent: Problem | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Flight:
+    """A call under way: the cache's own `task`, or (None) made by whoever asked first, as a part of what he does."""
+
     owner: str
     versions: tuple[int, ...]
-    task: "asyncio.Task[bytes]"
+    task: "asyncio.Task[bytes] | None" = None
+    others: "asyncio.Future[bytes] | None" = None
+    """What those wait for who came later, if `task` is None; made when the first of them comes."""
+
+    def coming(self) -> "asyncio.Future[bytes]":
+        """What there is to wait for."""
+        if self.task is not None:
+            return self.task
+        if self.others is None:
+            self.others = asyncio.get_running_loop().create_future()
+        return self.others
+
+    def ended(self, content: bytes, error: BaseException | None = None) -> None:
+        """Tell those who wait, if any do, what became of a call without a task."""
+        others = self.others
+        if others is None or others.done():
+            return
+        if error is None:
+            others.set_result(content)
+            return
+        others.set_exception(error if isinstance(error, Problem) else _Left() if _is_end(error) else _failed())
+        others.exception()  # perhaps nobody waits any more: then it need not be told
+
+
+class _Left(Exception):
+    """Who made the call for all has left before it ended."""
 
 
 def _size(entry: _Entry) -> int:
@@ -88,7 +115,7 @@ class Cache:
         self._clock = clock
         self._entries: cachetools.LRUCache[str, _Entry] = cachetools.LRUCache(most, getsizeof=_size)
         self._flights: dict[str, _Flight] = {}
-        """The call that whoever misses may share; `_tasks` are all calls, also those that another has replaced here."""
+        """The call that whoever misses may share; `_tasks` are those of calls of our own, also when another replaced it."""
         self._tasks: set[asyncio.Task[bytes]] = set()
         self._number = 0
         self._young: dict[str, tuple[int, float]] = {}
@@ -99,15 +126,21 @@ class Cache:
         """Bytes held."""
         return int(self._entries.currsize)
 
+    def kept(self, key: str, owner: str, names: Sequence[str]) -> Served | None:
+        """What is kept and good, as `read` would give it, where that can be told without waiting for anybody."""
+        versions = self._board.versions_at_once(names)
+        return None if versions is None else self._hit(self._good(key, owner, versions))
+
     async def read(
         self, key: str, owner: str, names: Sequence[str], deadline: float, fetch: Fetch, *, fresh: bool = False,
-        lag: float = 0.0,
+        lag: float = 0.0, patient: bool = False,
     ) -> Served:  # fmt: skip
         """The answer to what `key` stands for, which rests on the versions of `names`. Raises `Problem`; but that there is
         no such record is an answer, too.
 
         `deadline`, of the loop's clock, bounds the wait of whoever asks; `fresh` asks the provider whatever is kept; for
         `lag` seconds after a write the provider may not show it here yet, so that an answer is kept no longer than that.
+        `patient`: who asks waits for as long as `fetch` takes, so that he can as well make the call for all.
         """
         try:
             versions = await self._board.versions(names)
@@ -115,13 +148,12 @@ class Cache:
             self._entries.clear()
             return await _past(deadline, fetch)
         entry = None if fresh else self._good(key, owner, versions)
-        if entry is not None:
-            age = self._clock() - entry.began
-            if age < entry.ttl:
-                return Served(entry.content, "hit", age, absent=entry.absent and entry.absent.again())
+        hit = self._hit(entry)
+        if hit is not None:
+            return hit
         how: How = "bypass" if fresh else "miss"
         try:
-            content = await self._fetched(key, owner, names, versions, deadline, fetch, fresh, lag)
+            content = await self._fetched(key, owner, names, versions, deadline, fetch, fresh, lag, patient)
         except Problem as problem:
             if problem.code == "not-found":
                 return Served(b"", how, absent=problem)
@@ -132,6 +164,14 @@ class Cache:
                 raise
             return Served(entry.content, "stale", age)
         return Served(content, how)
+
+    def _hit(self, entry: _Entry | None) -> Served | None:
+        if entry is None:
+            return None
+        age = self._clock() - entry.began
+        if age >= entry.ttl:
+            return None
+        return Served(entry.content, "hit", age, entry.absent and entry.absent.again())
 
     def _good(self, key: str, owner: str, versions: tuple[int, ...]) -> _Entry | None:
         entry = self._entries.get(key)
@@ -147,24 +187,48 @@ class Cache:
 
     async def _fetched(
         self, key: str, owner: str, names: Sequence[str], versions: tuple[int, ...], deadline: float, fetch: Fetch,
-        fresh: bool, lag: float,
+        fresh: bool, lag: float, patient: bool,
     ) -> bytes:  # fmt: skip
         """From the one call under way, or from a new one. A call that another started may fail it once, not for good."""
-        let_down = False
+        let_down = left = False
         while not fresh and (flight := self._flights.get(key)) is not None:
             if flight.owner != owner or flight.versions != versions:
                 break
             try:
                 return await _waited(flight, deadline)
+            except _Left:
+                left = True  # the first to come by here makes the next call for all
             except Problem as problem:
                 if let_down or problem.code == "not-found" or asyncio.get_running_loop().time() >= deadline:
                     raise
                 let_down = True  # all who were share the next call
-        task = asyncio.create_task(self._fill(key, owner, names, versions, fetch, lag))
-        flight = self._flights[key] = _Flight(owner, versions, task)
+        if let_down or left:
+            hit = self._hit(
+                self._good(key, owner, versions)
+            )  # of those who were before us, one has had an answer already
+            if hit is not None and hit.absent is not None:
+                raise hit.absent
+            if hit is not None:
+                return hit.content
+        flight = self._flights[key] = _Flight(owner, versions)
+        if patient:
+            return await self._for_all(flight, key, names, fetch, lag)
+        flight.task = task = asyncio.create_task(self._fill(key, owner, names, versions, fetch, lag))
         self._tasks.add(task)
-        task.add_done_callback(lambda task: self._landed(key, task))
+        task.add_done_callback(lambda task: self._landed(key, flight, task))
         return await _waited(flight, deadline)
+
+    async def _for_all(self, flight: _Flight, key: str, names: Sequence[str], fetch: Fetch, lag: float) -> bytes:
+        """The call, without a task of its own, and its outcome told to those who came later."""
+        try:
+            content = await self._fill(key, flight.owner, names, flight.versions, fetch, lag)
+        except BaseException as error:
+            self._over(key, flight)
+            flight.ended(b"", error)
+            raise
+        self._over(key, flight)
+        flight.ended(content)
+        return content
 
     async def _fill(
         self, key: str, owner: str, names: Sequence[str], versions: tuple[int, ...], fetch: Fetch,
@@ -182,13 +246,12 @@ class Cache:
                     self._entries.pop(key, None)
                 raise
             absent = problem
-        if await self._unchanged(names, versions):
-            ttl, last = self._life(names, versions, began, lag)
-            if absent is not None:
-                ttl = last = min(ABSENT_SECONDS, ttl)
-            size = len(content) + len(key) + (OVERHEAD if absent is None else 2 * OVERHEAD)
-            entry = _Entry(owner, versions, number, began, ttl, last, size, content, absent and absent.again())
-            self._keep(key, entry)
+        # Kept under the versions from before the call: should a write have come between, it is never given.
+        ttl, last = self._life(names, versions, began, lag)
+        if absent is not None:
+            ttl = last = min(ABSENT_SECONDS, ttl)
+        size = len(content) + len(key) + (OVERHEAD if absent is None else 2 * OVERHEAD)
+        self._keep(key, _Entry(owner, versions, number, began, ttl, last, size, content, absent and absent.again()))
         if absent is not None:
             raise absent
         return content
@@ -221,15 +284,17 @@ class Cache:
                     ttl = last = min(ttl, since + lag - began)
         return ttl, last
 
-    def _landed(self, key: str, task: "asyncio.Task[bytes]") -> None:
+    def _landed(self, key: str, flight: _Flight, task: "asyncio.Task[bytes]") -> None:
         self._tasks.discard(task)
-        flight = self._flights.get(key)
-        if flight is not None and flight.task is task:
-            del self._flights[key]
+        self._over(key, flight)
         if not task.cancelled():
             error = task.exception()  # those who waited are told; perhaps nobody does any more
             if error is not None and not isinstance(error, Problem):
                 log.error("a read failed: %s", where(error))
+
+    def _over(self, key: str, flight: _Flight) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]
 
     async def aclose(self) -> None:
         """End the calls under way."""
@@ -250,20 +315,32 @@ async def _past(deadline: float, fetch: Fetch) -> Served:
 
 async def _waited(flight: _Flight, deadline: float) -> bytes:
     """What the call brings; it goes on when whoever waits is cancelled or has no more time."""
+    coming = flight.coming()
     try:
         async with asyncio.timeout_at(deadline):
-            return await asyncio.shield(flight.task)
+            return await asyncio.shield(coming)
     except TimeoutError:
         raise _too_late() from None
     except Problem as problem:
         raise problem.again() from None
+    except _Left:
+        raise
     except asyncio.CancelledError:
         waiting = asyncio.current_task()
-        if not flight.task.cancelled() or waiting is None or waiting.cancelling():
+        if not coming.cancelled() or waiting is None or waiting.cancelling():
             raise
     except Exception:  # logged once, however many wait
         pass
-    raise Problem("internal-error", "The gateway failed; see its log.")
+    raise _failed()
+
+
+def _failed() -> Problem:
+    return Problem("internal-error", "The gateway failed; see its log.")
+
+
+def _is_end(error: BaseException) -> bool:
+    """Whether it ended who asked, and says nothing of the call."""
+    return not isinstance(error, Exception)
 
 
 def _too_late() -> Problem:

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from gateway.callers import DELETE, READ, SCOPES, WRITE, hash_key
-from gateway.http.handlers import LIST_PARAMETERS
+from gateway.http.reads import LIST_PARAMETERS
 from tests.live import EXAMPLES, Answer, Says, StandIn, ask, port_of, running_gateway
 
 RAZE = "opp_abc123def456"

@@ -728,13 +728,19 @@ def test_without_the_versions_writes_are_not_seen(on: Any, monkeypatch: pytest.M
 def test_a_key_without_the_caller_gives_foreign_bytes_unless_the_owner_is_compared(
     on: Any, monkeypatch: pytest.MonkeyPatch, owner_too: bool
 ) -> None:
-    usual = Cache.read
+    usual, at_once = Cache.read, Cache.kept
+
+    def less(key: str, owner: str) -> tuple[str, str]:
+        return key.partition(" ")[2], owner.partition(" ")[2] if owner_too else owner
 
     async def read(self: Cache, key: str, owner: str, *rest: Any, **more: Any) -> Served:
-        owner = owner.partition(" ")[2] if owner_too else owner
-        return await usual(self, key.partition(" ")[2], owner, *rest, **more)
+        return await usual(self, *less(key, owner), *rest, **more)
+
+    def kept(self: Cache, key: str, owner: str, names: Sequence[str]) -> Served | None:
+        return at_once(self, *less(key, owner), names)
 
     monkeypatch.setattr(Cache, "read", read)
+    monkeypatch.setattr(Cache, "kept", kept)
 
     async def work(site: Site) -> None:
         foreign, _ = await shared_serials(site, 20, 600, seed=4)
@@ -762,15 +768,19 @@ def test_a_call_that_ends_with_who_began_it_is_made_again(on: Any, monkeypatch: 
     on(work)
 
 
-def test_a_fill_that_is_kept_although_a_write_came_between_is_stale(on: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def unchanged(self: Cache, names: Sequence[str], versions: tuple[int, ...]) -> bool:
-        present[:] = await self._board.versions(names)
-        return True
+def test_a_fill_that_is_kept_as_if_it_were_of_now_is_stale(on: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def keep(self: Cache, key: str, entry: Any) -> None:
+        entry.versions = self._board.versions_at_once(names[key])
+        usual(self, key, entry)
 
-    present: list[int] = []
-    usual = module._Entry
-    monkeypatch.setattr(Cache, "_unchanged", unchanged)
-    monkeypatch.setattr(module, "_Entry", lambda owner, versions, *rest: usual(owner, tuple(present), *rest))
+    async def read(self: Cache, key: str, owner: str, about: Sequence[str], *rest: Any, **more: Any) -> Served:
+        names[key] = about
+        return await reading(self, key, owner, about, *rest, **more)
+
+    names: dict[str, Sequence[str]] = {}
+    usual, reading = Cache._keep, Cache.read
+    monkeypatch.setattr(Cache, "_keep", keep)
+    monkeypatch.setattr(Cache, "read", read)
 
     async def work(site: Site) -> None:
         assert "A" in await raced(site, 0, 1)

@@ -13,14 +13,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gateway.cache import OVERHEAD, Cache, Served, list_version, record_version
 from gateway.errors import Problem
+from gateway.http.kept import spelled, taken_apart
 from gateway.state.local import LocalBoard
 from gateway.state.store import StateUnavailable
+from gateway.strict_json import dumps
 from tests.replicas import Clock
 
 TTL, STALE = 30.0, 60.0
@@ -41,6 +43,9 @@ class Board(LocalBoard):
         if self.away:
             raise StateUnavailable("away")
         return await super().versions(names)
+
+    def versions_at_once(self, names: Sequence[str]) -> tuple[int, ...] | None:
+        return None if self.away else super().versions_at_once(names)
 
 
 @dataclass
@@ -131,9 +136,10 @@ class Odd(Exception):
     """A mistake of ours."""
 
 
+@pytest.mark.parametrize("patient", [False, True])
 @pytest.mark.parametrize("error", [Odd(), asyncio.CancelledError(), TimeoutError(), Problem("provider-error", "x")])
 def test_whatever_ends_a_call_fails_only_who_began_it_and_poisons_nothing(
-    error: BaseException, caplog: pytest.LogCaptureFixture
+    error: BaseException, patient: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
         rig, gate, calls = Rig(), asyncio.Event(), 0
@@ -146,12 +152,12 @@ def test_whatever_ends_a_call_fails_only_who_began_it_and_poisons_nothing(
                 raise error
             return b"ok"
 
-        first = asyncio.create_task(rig.read("a", fetch))
+        first = asyncio.create_task(rig.read("a", fetch, patient=patient))
         await settle()
-        others = [asyncio.create_task(rig.read("a", fetch)) for _ in range(100)]
+        others = [asyncio.create_task(rig.read("a", fetch, patient=patient)) for _ in range(100)]
         await settle()
         gate.set()
-        with pytest.raises(Problem):
+        with pytest.raises(type(error) if patient else Problem):  # then it is an error of his own, and logged as one
             await first
         assert {(await other).content for other in others} == {b"ok"}
         assert calls == 2
@@ -159,7 +165,7 @@ def test_whatever_ends_a_call_fails_only_who_began_it_and_poisons_nothing(
         assert not rig.cache._flights and not rig.cache._tasks
 
     asyncio.run(main())
-    assert len(caplog.records) == (isinstance(error, Odd | TimeoutError))  # logged once, however many waited
+    assert len(caplog.records) == (isinstance(error, Odd | TimeoutError) and not patient)  # once, however many waited
 
 
 def test_when_two_calls_fail_everybody_fails_and_nobody_calls_a_third_time() -> None:
@@ -204,6 +210,48 @@ def test_a_waiter_that_is_cancelled_leaves_the_call_to_the_others_and_the_cache(
         gate.set()
         await settle()
         assert (await rig.read("b", failing(Odd()))).how == "hit"
+
+    asyncio.run(main())
+
+
+def test_who_calls_for_all_and_leaves_again_and_again_fails_nobody() -> None:
+    async def main() -> None:
+        rig, gate, calls = Rig(), asyncio.Event(), 0
+
+        async def held() -> bytes:
+            nonlocal calls
+            calls += 1
+            await gate.wait()
+            return b"1"
+
+        tasks = [asyncio.create_task(rig.read("a", held, patient=True)) for _ in range(5)]
+        await settle()
+        for left in range(4):  # whoever makes the call is the first of those who are left
+            assert calls == left + 1
+            tasks[left].cancel()
+            await settle()
+        gate.set()
+        assert (await tasks[4]).content == b"1"
+        assert [task.cancelled() for task in tasks] == [True] * 4 + [False]
+        assert calls == 5 and not rig.cache._flights and not rig.cache._tasks
+        assert (await rig.read("a", failing(Odd()))).how == "hit"
+
+    asyncio.run(main())
+
+
+def test_what_is_kept_is_told_at_once_where_versions_are() -> None:
+    async def main() -> None:
+        rig = Rig()
+        assert rig.cache.kept("a", "me", NAMES) is None
+        await rig.read("a", bringing(b"1"))
+        hit = rig.cache.kept("a", "me", NAMES)
+        assert hit is not None and (hit.content, hit.how) == (b"1", "hit")
+        assert rig.cache.kept("a", "you", NAMES) is None
+        rig.board.away = True
+        assert rig.cache.kept("a", "me", NAMES) is None
+        rig.board.away = False
+        await rig.board.bump(NAMES)
+        assert rig.cache.kept("a", "me", NAMES) is None
 
     asyncio.run(main())
 
@@ -310,6 +358,28 @@ def test_names_of_versions_are_told_apart() -> None:
     assert list_version("raze") != list_version("spott")
 
 
+# --- bytes that are put together without being read ---
+
+
+PARTS = st.recursive(
+    st.none() | st.text(max_size=8) | st.sampled_from(['","meta":{"issues":[', "\\", '"', "}"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["a", "meta", "issues", 'x","meta":{"issues":[']), inner, max_size=3)
+        | st.just({"a": 1, "meta": {"issues": []}})
+    ),
+    max_leaves=12,
+)
+ISSUES = st.lists(st.fixed_dictionaries({"field": st.text(), "detail": st.sampled_from(['","meta":{"issues":[', "x"])}))
+
+
+@settings(deadline=None)
+@given(data=st.dictionaries(st.text(), PARTS), issues=ISSUES)
+def test_an_answer_is_taken_apart_as_it_was_put_together(data: Any, issues: Any) -> None:
+    content = spelled(data, {"issues": issues})
+    assert taken_apart(content) == (dumps(data), dumps({"issues": issues}))
+
+
 # --- in any order ------------------------------------------------------------------------------------------------------
 
 
@@ -372,12 +442,12 @@ class InAnyOrder(RuleBasedStateMachine):
 
     @rule(
         owner=st.sampled_from(["me", "me", "you"]), fresh=st.sampled_from([False, False, False, True]),
-        steps=st.sampled_from([2, 0, 1]), how=st.sampled_from(ENDS),
+        steps=st.sampled_from([2, 0, 1]), how=st.sampled_from(ENDS), patient=st.booleans(),
     )  # fmt: skip
-    def read(self, owner: str, fresh: bool, steps: int, how: str) -> None:
+    def read(self, owner: str, fresh: bool, steps: int, how: str, patient: bool) -> None:
         async def start() -> None:
             # One key for both: then only the owner within keeps them apart.
-            reading = self.rig.read("a", lambda: self.fetch(owner), owner=owner, fresh=fresh)
+            reading = self.rig.read("a", lambda: self.fetch(owner), owner=owner, fresh=fresh, patient=patient)
             self.reads.append(Reading(asyncio.create_task(reading), owner, self.answered, fresh, self.calls))
             await settle()
             calls = len(self.fetches) - before

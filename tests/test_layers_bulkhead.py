@@ -127,18 +127,23 @@ async def test_refusing_takes_no_time() -> None:
 # --- the worker as a whole
 
 
-def test_a_load_is_given_back_whatever_happens() -> None:
+def refused(load: Load, caller: str) -> tuple[str, int, str, int | None]:
+    with pytest.raises(Problem) as failed:
+        load.enter(caller)
+    return failed.value.code, failed.value.status, failed.value.origin, failed.value.retry_after
+
+
+def test_a_load_is_bounded_for_each_and_for_all_and_is_given_back() -> None:
     load = Load(3, 2)
-    with pytest.raises(RuntimeError), load.one_more("a"):
-        raise RuntimeError
-    with load.one_more("a"), load.one_more("a"):
-        with pytest.raises(Problem) as failed, load.one_more("a"):
-            pass
-        assert (failed.value.code, failed.value.origin, failed.value.retry_after) == ("rate-limited", "gateway", 1)
-        with load.one_more("b"):
-            with pytest.raises(Problem) as failed, load.one_more("b"):
-                pass
-            assert (failed.value.code, failed.value.status, failed.value.retry_after) == ("overloaded", 503, 1)
+    load.enter("a")
+    load.enter("a")
+    assert refused(load, "a") == ("rate-limited", 429, "gateway", 1)
+    load.enter("b")
+    assert refused(load, "b") == ("overloaded", 503, "gateway", 1)
+    load.leave("a")
+    load.enter("c")
+    for caller in ("a", "b", "c"):
+        load.leave(caller)
     assert not load._of and load._all == 0
 
 

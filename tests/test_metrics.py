@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+import gateway
 from gateway import metrics
 from gateway.adapter import Call, Reply
 from gateway.callers import hash_key
@@ -184,6 +186,29 @@ def test_calls_are_counted_by_what_came_of_them(url: str, provider: StandIn) -> 
     assert since("crm_gateway_provider_calls_total", connection="raze_gone", operation="get", outcome="refused") >= 1
 
 
+def test_reads_are_counted_by_what_the_cache_did(provider: StandIn, tmp_path: Path) -> None:
+    config = connections(raze=provider.url).replace("cache: {ttl: 0s}", "cache: {ttl: 30s, stale_if_error: 60s}")
+    with running_gateway(config, tmp_path) as url:
+        ask(f"{url}/v1/opportunities/{RAZE}?raw=true")  # which tells the dialect: what is kept from before is not given
+        since = Since(url)
+        for wish in ("max-age=60", "max-age=60", "no-cache", "no-store"):
+            ask(f"{url}/v1/opportunities/{RAZE}", headers={"Cache-Control": wish})
+        ask(f"{url}/v1/opportunities?ids={RAZE}")
+        name = "crm_gateway_cache_reads_total"
+        told = {how: since(name, connection="raze", result=how) for how in ("miss", "hit", "bypass", "stale")}
+    assert told == {"miss": 1, "hit": 2, "bypass": 2, "stale": 0}
+
+
+def test_every_metric_is_counted_by_somebody() -> None:
+    """One that is only declared would stand at nothing for ever, and look well."""
+    source = "\n".join(
+        path.read_text() for path in Path(gateway.__file__).parent.rglob("*.py") if path.name != "metrics.py"
+    )
+    names = [name for name, one in vars(metrics).items() if isinstance(one, metrics.Metric)]
+    assert len(names) == len(METRICS)
+    assert [name for name in names if not re.search(rf"\b{name}\b", source)] == []
+
+
 def test_drift_is_counted_by_kind(url: str, provider: StandIn) -> None:
     since = Since(url)
     drifted = {**RECORD["data"], "fax": "1", "name": {"of": 1}}
@@ -314,6 +339,7 @@ COUNTING = """
 import sys, time
 from pathlib import Path
 from types import SimpleNamespace
+import gateway
 from gateway import metrics
 metrics.share(Path(sys.argv[1]))
 metrics.REQUESTS.of("/healthz", "GET", "200").add(float(sys.argv[2]))

@@ -1,12 +1,14 @@
 """The ASGI application: one request in, one answer out, and `application/problem+json` for everything that goes wrong.
 
-The steps are the same for each request and stand in `App._handle`, in order: route, caller, scope, handler. Handlers are in
-`handlers`, the table of routes that binds them is in `table`.
+The steps are the same for each request and stand in `App.answer`, in order: route, caller, scope, room, handler. Handlers
+are in `handlers`, the table of routes that binds them is in `table`. What needs no waiting (an answer that is kept, a
+refusal) is answered without any: no task, no turn of the event loop.
 """
 
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 
 from starlette.requests import ClientDisconnect
@@ -15,7 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 from gateway import metrics, spans, tracing
 from gateway.callers import ANYONE, Caller
 from gateway.config import Config
-from gateway.errors import Outcome, Problem
+from gateway.errors import Problem
 from gateway.gateway import Gateway
 from gateway.http.load import EACH_SLOT, Load
 from gateway.http.observing import LEFT, Request
@@ -63,6 +65,17 @@ class Context:
     waiting: Waiting = field(default_factory=Waiting)
     """The time in which a provider was waited for."""
     tell: dict[str, str] = field(default_factory=dict)
+    admitted: bool = False
+    """Whether it counts as one of the caller's requests in flight."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """What is sent: names of headers in lower case; an answer to HEAD has the length of what it leaves out."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
 
 
 @dataclass(slots=True)
@@ -122,14 +135,14 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            use = self._use
-            use.requests += 1
-            try:
-                await self._http(scope, receive, send)
-            finally:
-                use.requests -= 1
-                if use.over is not None and not use.requests:
-                    use.over.set()
+            coming = self.answer(scope, receive)
+            answer = coming if isinstance(coming, Answer) else await coming
+            if answer is not None:
+                start: Message = {
+                    "type": "http.response.start", "status": answer.status, "headers": answer.headers,
+                }  # fmt: skip
+                await send(start)
+                await send({"type": "http.response.body", "body": answer.body})
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         else:
@@ -164,52 +177,56 @@ class App:
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def answer(self, scope: Scope, receive: Receive) -> "Answer | Awaitable[Answer | None]":
+        """The answer to a request, if there is nothing to wait for; else what brings it, None if the caller has left.
+
+        What has to be awaited has to be awaited: the request counts as being under way until then.
+        """
         headers = Headers(scope)
         trace = tracing.read(headers.every(tracing.HEADER))
         tracing.current.set(trace)
         request = Request(scope["method"], request_id(headers), trace)
         context: Context | None = None
-        problem: Problem | None = None
-        crash: Exception | None = None
         try:
             route = self._route(scope)
             context = Context(self.gateway, scope, receive, headers, request.id, route)
-            reply = await self._handle(context)
+            self._admit(context)
+            reply = route.handler(context)
+            if not isinstance(reply, Reply):
+                self._use.requests += 1
+                return self._awaited(context, request, reply, self._use)
             reply.raw = reply.content()  # here, so that what cannot be written is a failure like any other
-        except Problem as raised:
-            problem = raised
-            if context is not None and context.route.writes and problem.outcome is None:
-                problem.outcome = "not_applied"  # whoever sent something has said what became of it
-            if context is not None and problem.connection is None:
-                problem.connection = context.connection
-            reply = problem_reply(problem, request.id)
-        except (ClientDisconnect, asyncio.CancelledError) as left:
-            request.ended(context, LEFT)
-            if isinstance(left, ClientDisconnect):
-                return
+        except Exception as error:
+            return self._failed(context, request, error)
+        return self._answered(context, request, reply)
+
+    async def _awaited(
+        self, context: Context, request: Request, coming: Awaitable[Reply], use: _Use
+    ) -> "Answer | None":
+        try:
+            reply = await coming
+            reply.raw = reply.content()
+            return self._answered(context, request, reply)
+        except ClientDisconnect:
+            self._left(context, request)
+            return None
+        except asyncio.CancelledError:
+            self._left(context, request)
             raise
         except Exception as error:
-            crash = error
-            outcome: Outcome | None = "unknown" if context is not None and context.route.writes else None
-            told = "The gateway failed; see its log for the request id."
-            problem = Problem("internal-error", told, outcome=outcome)
-            reply = problem_reply(problem, request.id)
-        content = reply.content()
-        sent = self._headers(reply, context, request, len(content))
-        if scope["method"] == "HEAD":
-            content = b""
-        # Before it is sent: whoever has the answer and looks into the log or at the metrics finds it there.
-        request.ended(context, reply.status, problem, crash)
-        start: Message = {"type": "http.response.start", "status": reply.status, "headers": sent}
-        await send(start)
-        await send({"type": "http.response.body", "body": content})
+            return self._failed(context, request, error)
+        finally:
+            use.requests -= 1
+            if use.over is not None and not use.requests:
+                use.over.set()
 
-    async def _handle(self, context: Context) -> Reply:
-        """Caller, then scope, then the handler: nothing is looked at before it is known who asks."""
+    def _admit(self, context: Context) -> None:
+        """Caller, then scope, then whether there is room: nothing is looked at before it is known who asks."""
         route = context.route
+        if route.scope is None:  # health, metrics and the documents are answered however much there is to do
+            return
         callers = context.gateway.callers
-        if route.scope is not None and callers:
+        if callers:
             key = caller_key(context.headers)
             caller = callers.find(key) if key is not None else None
             if caller is None:
@@ -218,10 +235,43 @@ class App:
             if route.scope and route.scope not in caller.scopes:
                 raise Problem("forbidden", f"This needs the scope {route.scope}, which the caller key lacks.")
             context.caller = caller
-        if route.scope is None:  # health, metrics and the documents are answered however much there is to do
-            return await route.handler(context)
-        with self._load.one_more(context.caller.name):
-            return await route.handler(context)
+        self._load.enter(context.caller.name)
+        context.admitted = True
+
+    def _failed(self, context: Context | None, request: Request, error: Exception) -> "Answer":
+        """The problem that is told of a failure, which is one or is a defect of ours."""
+        writes = context is not None and context.route.writes
+        if isinstance(error, Problem):
+            problem = error
+            if writes and problem.outcome is None:
+                problem.outcome = "not_applied"  # whoever sent something has said what became of it
+            if context is not None and problem.connection is None:
+                problem.connection = context.connection
+            return self._answered(context, request, problem_reply(problem, request.id), problem)
+        told = "The gateway failed; see its log for the request id."
+        problem = Problem("internal-error", told, outcome="unknown" if writes else None)
+        return self._answered(context, request, problem_reply(problem, request.id), problem, error)
+
+    def _answered(
+        self, context: Context | None, request: Request, reply: Reply, problem: Problem | None = None,
+        crash: Exception | None = None,
+    ) -> "Answer":  # fmt: skip
+        """The reply as it is sent. The request is over: whoever has the answer and looks into the log or at the metrics
+        finds it there."""
+        self._release(context)
+        content = reply.content()
+        headers = self._headers(reply, context, request, len(content))
+        request.ended(context, reply.status, problem, crash)
+        return Answer(reply.status, headers, b"" if request.method == "HEAD" else content)
+
+    def _left(self, context: Context, request: Request) -> None:
+        self._release(context)
+        request.ended(context, LEFT)
+
+    def _release(self, context: Context | None) -> None:
+        if context is not None and context.admitted:
+            context.admitted = False
+            self._load.leave(context.caller.name)
 
     def _route(self, scope: Scope) -> Route:
         path = scope.get("raw_path", b"").decode("latin-1")

@@ -4,10 +4,6 @@ A request that cannot be answered in time is best told so at once. Without a bou
 in which everybody waits, and what comes out of it comes too late.
 """
 
-import contextlib
-from collections import Counter
-from collections.abc import Iterator
-
 from gateway.errors import Problem
 
 RETRY_SECONDS = 1
@@ -21,15 +17,15 @@ class Load:
     def __init__(self, most: int, per_caller: int) -> None:
         self._most, self._per_caller = most, per_caller
         self._all = 0
-        self._of: Counter[str] = Counter()
+        self._of: dict[str, int] = {}
 
-    @contextlib.contextmanager
-    def one_more(self, caller: str) -> Iterator[None]:
-        """For as long as a request lasts. Raises `Problem`: `rate-limited` for this caller, `overloaded` for all.
+    def enter(self, caller: str) -> None:
+        """One request more, until `leave`. Raises `Problem`: `rate-limited` for this caller, `overloaded` for all.
 
         The caller's own share is looked at first, so that who floods is told that it is his doing.
         """
-        if self._of[caller] >= self._per_caller:
+        mine = self._of.get(caller, 0)
+        if mine >= self._per_caller:
             raise Problem(
                 "rate-limited", f"This caller has {self._per_caller} requests in flight already.", origin="gateway",
                 retry_after=RETRY_SECONDS,
@@ -37,11 +33,13 @@ class Load:
         if self._all >= self._most:
             raise Problem("overloaded", "The gateway has as much work as it can take.", retry_after=RETRY_SECONDS)
         self._all += 1
-        self._of[caller] += 1
-        try:
-            yield
-        finally:
-            self._all -= 1
-            self._of[caller] -= 1
-            if not self._of[caller]:
-                del self._of[caller]
+        self._of[caller] = mine + 1
+
+    def leave(self, caller: str) -> None:
+        """It is answered."""
+        self._all -= 1
+        mine = self._of[caller] - 1
+        if mine:
+            self._of[caller] = mine
+        else:
+            del self._of[caller]

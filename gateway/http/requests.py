@@ -3,7 +3,7 @@
 import asyncio
 import random
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect
@@ -29,23 +29,28 @@ BODY_TYPES = {"POST": ("application/json",), "PATCH": ("application/merge-patch+
 class Headers:
     """A request's headers by lower-case name; a header sent twice is told apart from one sent once."""
 
+    __slots__ = ("_all", "_last", "_repeated")
+
     def __init__(self, scope: Scope) -> None:
-        self._values: dict[bytes, list[bytes]] = {}
-        for name, value in scope["headers"]:
-            self._values.setdefault(name, []).append(value)
+        self._all: list[tuple[bytes, bytes]] = scope["headers"]
+        self._last: dict[bytes, bytes] = dict(self._all)
+        self._repeated = len(self._last) < len(self._all)
 
     def one(self, name: str) -> str | None:
         """The header's value, None without one. Raises `Problem` when it is sent more than once."""
-        values = self._values.get(name.encode())
-        if values is None:
+        value = self._last.get(name.encode())
+        if value is None:
             return None
-        if len(values) > 1:
+        if self._repeated and len(self.every(name)) > 1:
             raise bad_header(name, "sent more than once")
-        return values[0].decode("latin-1").strip()
+        return value.decode("latin-1").strip()
 
-    def every(self, name: str) -> list[str]:
+    def every(self, name: str) -> Sequence[str]:
         """All values of a header, as sent."""
-        return [value.decode("latin-1") for value in self._values.get(name.encode(), ())]
+        wanted = name.encode()
+        if wanted not in self._last:
+            return ()
+        return [value.decode("latin-1") for sent, value in self._all if sent == wanted]
 
 
 def bad_header(name: str, message: str) -> Problem:
@@ -89,7 +94,10 @@ def wants_strict(headers: Headers) -> bool:
 
 def cache_wish(headers: Headers) -> str:
     """What `Cache-Control` asks of a read: `no-store`, `no-cache` (also as `max-age=0`), or nothing."""
-    words = {word.strip().lower() for value in headers.every("cache-control") for word in value.split(",")}
+    told = headers.every("cache-control")
+    if not told:
+        return ""
+    words = {word.strip().lower() for value in told for word in value.split(",")}
     if "no-store" in words:
         return "no-store"
     return "no-cache" if words & {"no-cache", "max-age=0"} else ""

@@ -33,7 +33,7 @@ class Route:
     path: str
     name: str
     summary: str
-    handler: "Callable[[Context], Awaitable[Reply]]"
+    handler: "Callable[[Context], Reply | Awaitable[Reply]]"
     scope: str | None = None
     parameters: Sequence[Parameter] = ()
     headers: Sequence[str] = ()

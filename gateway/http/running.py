@@ -6,6 +6,7 @@ that callers go elsewhere. Then no new connection is taken. Then requests under 
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import socket
@@ -27,12 +28,21 @@ GRACE_SECONDS = 15.0
 _FRESH_SECONDS = 1.0
 """How long a connection that has not asked anything yet may take to do so once nothing new is taken."""
 _STEP = 0.02
+YOUNG_OBJECTS = 10_000
+"""How many objects more than there were are made before the garbage collector looks for cycles among them."""
 
 
 def configure_logging() -> None:
     """As the environment says: a worker has it of `serve`."""
     form: logs.Format = "json" if os.environ.get(logs.FORMAT) == "json" else "text"
     logs.configure(form, every_request=os.environ.get(logs.ACCESS, "0") not in ("", "0"))
+
+
+def _spare_the_collector() -> None:
+    """What is there by now lives as long as the process, so that the garbage collector need not look at it ever again; and
+    requests leave no cycles behind, so that it need not look every few of them."""
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS, 20, 20)
 
 
 class Running(uvicorn.Server):
@@ -64,6 +74,7 @@ class Running(uvicorn.Server):
 
         self.servers = [await loop.create_server(protocol, sock=sock, backlog=2048) for sock in self._listeners]
         self.started = True
+        _spare_the_collector()
         self.ready.set()
 
     async def main_loop(self) -> None:

@@ -1,7 +1,7 @@
 """The routes, bound to their handlers. What stands here is what OpenAPI says, and nothing else is served."""
 
 from gateway.callers import DELETE, OPERATOR, READ, WRITE
-from gateway.http import counted, handlers
+from gateway.http import counted, handlers, reads
 from gateway.http.routes import Parameter, Route
 from gateway.listing import SORTS
 from gateway.statuses import STATUSES
@@ -52,11 +52,11 @@ def routes() -> tuple[Route, ...]:
     select = ("X-CRM-Connection", "X-Request-Timeout", "Cache-Control")
     writes = ("X-CRM-Connection", "X-Request-Timeout", "Prefer", "Idempotency-Key")
     return (
-        Route("GET", item, "get_opportunity", "Read one opportunity", handlers.get_opportunity, READ,
+        Route("GET", item, "get_opportunity", "Read one opportunity", reads.get_opportunity, READ,
               (_EXPLAIN, _RAW), select, answer="OpportunityAnswer",
               problems=("not-found", "operation-not-supported", *_PROVIDER)),
         Route("GET", "/v1/opportunities", "list_opportunities", "List opportunities, or read many by id",
-              handlers.list_opportunities, READ, _list_parameters(), (*select, "Prefer"), answer="OpportunityPage",
+              reads.list_opportunities, READ, _list_parameters(), (*select, "Prefer"), answer="OpportunityPage",
               problems=("not-found", "not-native", "operation-not-supported", *_PROVIDER)),
         Route("POST", "/v1/opportunities", "create_opportunity", "Create an opportunity", handlers.create_opportunity,
               WRITE, (_EXPLAIN, _RAW), writes, "Draft", 201, "WrittenOpportunity",

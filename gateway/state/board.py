@@ -45,7 +45,16 @@ class SharedBoard(Board):
             versions[slot * COLUMNS + column] += 1
 
     async def versions(self, names: Sequence[str]) -> tuple[int, ...]:
-        board = self._board()
+        return self._versions(self._board(), names)
+
+    def versions_at_once(self, names: Sequence[str]) -> tuple[int, ...] | None:
+        try:
+            return self._versions(self._board(), names)
+        except StateUnavailable:
+            return None
+
+    @staticmethod
+    def _versions(board: BoardFile, names: Sequence[str]) -> tuple[int, ...]:
         versions, base, used = board.versions, board.base, board.used[0]
         found = []
         for name in names:

@@ -47,7 +47,14 @@ class LocalBoard(Board):
 
     async def versions(self, names: Sequence[str]) -> tuple[int, ...]:
         """The present version of each name."""
-        return tuple(self._versions[_slot(name)] for name in names)
+        return self._present(names)
+
+    def versions_at_once(self, names: Sequence[str]) -> tuple[int, ...] | None:
+        """The same."""
+        return self._present(names)
+
+    def _present(self, names: Sequence[str]) -> tuple[int, ...]:
+        return tuple([self._versions[_slot(name)] for name in names])
 
     async def spend(self, name: str, calls: int, per: float, reserve: int = 0) -> Allowance | None:
         """One call out of the present window; None when less than `reserve` would be left."""
@@ -108,6 +115,10 @@ class FallbackBoard(Board):
     async def versions(self, names: Sequence[str]) -> tuple[int, ...]:
         """As the shared board says it."""
         return await self._shared.versions(names)
+
+    def versions_at_once(self, names: Sequence[str]) -> tuple[int, ...] | None:
+        """As the shared board says it."""
+        return self._shared.versions_at_once(names)
 
     async def spend(self, name: str, calls: int, per: float, reserve: int = 0) -> Allowance | None:
         """From the shared budget, or from one of this process's own."""

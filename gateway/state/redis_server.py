@@ -44,6 +44,7 @@ class RedisServer:
         self._client: Redis | None = None
         self._turns = asyncio.Semaphore(_CONNECTIONS)  # first come, first served, which the pool of redis-py is not
         self._closed = False
+        self._letting_go = False
 
     async def run(self, script: str, *arguments: str | bytes | int | float) -> Any:
         """What the script results in."""
@@ -86,9 +87,21 @@ class RedisServer:
     async def _let_go_of_idle(self, client: "Redis") -> None:
         """A connection was lost: the others that wait for work are lost too, or soon told to be. The next call has a new
         one, else each of them would fail a call."""
-        with contextlib.suppress(Exception):
+        if self._letting_go:
+            return
+        self._letting_go = True
+        try:
             async with asyncio.timeout(0.01):
                 await client.connection_pool.disconnect(inuse_connections=False)
+        except asyncio.CancelledError:
+            # Of a future that somebody else waited for, too, and was cancelled in: it ends nobody but him.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+        except Exception:  # whatever it is, the next call will show it
+            pass
+        finally:
+            self._letting_go = False
 
     async def check_settings(self) -> None:
         """That this server loses no claim. Raises `UnsafeStore`, with what to set, and `StateUnavailable`."""

@@ -110,6 +110,10 @@ class Board(abc.ABC):
         """The present version of each name: after each bump another one, and higher, even when the board was lost and
         begun anew since."""
 
+    def versions_at_once(self, names: Sequence[str]) -> tuple[int, ...] | None:
+        """The same where it can be told without waiting for anybody; None: it has to be asked for, or cannot be told."""
+        return None
+
     @abc.abstractmethod
     async def spend(self, name: str, calls: int, per: float, reserve: int = 0) -> Allowance | None:
         """One call out of the budget of `calls` in each window of `per` seconds; None when it would leave less than

@@ -1,0 +1,49 @@
+"""What handlers take from a request in the same manner: its ask, its connection, and the budget that its answer tells."""
+
+import math
+import time
+
+from gateway.connections import Connection
+from gateway.http import requests as read
+from gateway.http.app import Context
+from gateway.opportunities import Ask, Opportunities, deadline_in
+
+
+def ask_of(context: Context, connection: Connection, parameters: dict[str, str], *, urgent: bool = True) -> Ask:
+    """What the request wants of a connection besides the record. Raises `Problem`."""
+    strict = read.wants_strict(context.headers)
+    if strict:
+        context.tell["preference-applied"] = "handling=strict"
+    return Ask(
+        deadline=deadline_in(read.timeout(context.headers, connection.timeout)),
+        strict=strict,
+        explain=read.flag(parameters, "explain"),
+        raw=read.flag(parameters, "raw"),
+        caller=context.caller.name,
+        urgent=urgent,
+        request_id=context.request_id,
+        waiting=context.waiting,
+    )
+
+
+def route_of(context: Context) -> tuple[Opportunities, str]:
+    """(the connection, the native id) of the record that the path names. Raises `Problem`."""
+    opportunities, native = context.gateway.route(
+        context.caller, context.headers.one("x-crm-connection"), read.raw_id(context.scope)
+    )
+    context.connection = opportunities.name
+    return opportunities, native
+
+
+def tell_budget(context: Context, connection: Connection) -> None:
+    """Tell in the answer what is left of the provider's limit, as three headers; each where it is known."""
+    left = connection.budget_left
+    if left is None:
+        return
+    tell = context.tell
+    if left.limit is not None:
+        tell["ratelimit-limit"] = str(left.limit)
+    if left.remaining is not None:
+        tell["ratelimit-remaining"] = str(left.remaining)
+    if left.reset is not None:
+        tell["ratelimit-reset"] = str(max(0, math.ceil(left.reset - time.time())))

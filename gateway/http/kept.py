@@ -1,0 +1,102 @@
+"""Reads by way of the cache: what is asked, whose answer it is, and the bytes that are kept and sent.
+
+An answer is kept as the bytes of its body. Many answers are put together from such bytes (`ids=`), without being parsed and
+written again: `spelled` and `taken_apart` are each other's inverse.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from gateway.cache import Served, record_version
+from gateway.connections import Connection
+from gateway.http import requests as read
+from gateway.http.app import Context
+from gateway.metrics import CACHE
+from gateway.opportunities import Ask, Opportunities, deadline_in
+from gateway.strict_json import Json, dumps
+
+IMPATIENCE = 0.05
+"""Seconds by which a caller's time may be shorter than a call's, and he makes it for all who want to know the same."""
+
+Fetch = Callable[[Ask], Awaitable[bytes]]
+"""Asks the provider, and gives the bytes of an answer's body."""
+
+_DATA, _META = b'{"data":', b',"meta":'
+_ISSUES = _META + b'{"issues":['
+
+
+@dataclass(slots=True)
+class Question:
+    """What a read wants to know: the words that it is kept under, the version that it rests on, and how to ask for it."""
+
+    key: str
+    version: str
+    fetch: Fetch
+
+
+def one_record(opportunities: Opportunities, native: str, ask: Ask) -> Question:
+    """What there is to know of one record."""
+
+    async def fetch(ask: Ask) -> bytes:
+        answer = await opportunities.get(native, ask)
+        return spelled(answer.data, answer.meta)
+
+    return Question(f"{native} {ask.explain:d}{ask.raw:d}", record_version(opportunities.name, native), fetch)
+
+
+def kept_now(context: Context, opportunities: Opportunities, question: Question) -> Served | None:
+    """The answer, where it is kept and nobody has to be waited for to know that it is good."""
+    cache = context.gateway.cache
+    if cache is None or read.cache_wish(context.headers):
+        return None
+    owner = _owner(context, opportunities.connection)
+    served = cache.kept(f"{owner} {question.key}", owner, (question.version,))
+    if served is not None:
+        CACHE.of(opportunities.name, "hit").add()
+    return served
+
+
+async def kept(context: Context, opportunities: Opportunities, ask: Ask, question: Question) -> Served:
+    """The answer from the cache or from the provider, as the caller's `Cache-Control` wishes. Raises `Problem`."""
+    served = await _kept(context, opportunities, ask, question)
+    CACHE.of(opportunities.name, served.how).add()
+    return served
+
+
+async def _kept(context: Context, opportunities: Opportunities, ask: Ask, question: Question) -> Served:
+    cache, connection = context.gateway.cache, opportunities.connection
+    wish = read.cache_wish(context.headers)
+    if cache is None or wish == "no-store":
+        return Served(await question.fetch(ask), "bypass")
+    patient = ask.deadline >= deadline_in(connection.timeout - IMPATIENCE)
+
+    def fill() -> Awaitable[bytes]:
+        # Not with the time of whoever happens to come first, if that is short.
+        return question.fetch(ask if patient else replace(ask, deadline=deadline_in(connection.timeout)))
+
+    owner = _owner(context, connection)
+    # What is listed lags behind what is written; a record read by its id does not.
+    lag = context.gateway.config.idempotency.lookup_lag if question.version.startswith("l:") else 0.0
+    return await cache.read(
+        f"{owner} {question.key}", owner, (question.version,), ask.deadline, fill,
+        fresh=wish == "no-cache", lag=lag, patient=patient,
+    )  # fmt: skip
+
+
+def _owner(context: Context, connection: Connection) -> str:
+    return f"{context.caller.name} {connection.name} {connection.reading}"
+
+
+def spelled(data: Json, meta: dict[str, Json]) -> bytes:
+    """The body of an answer about one record; `issues` is the first member of its `meta`."""
+    return dumps({"data": data, "meta": meta})
+
+
+def taken_apart(content: bytes) -> tuple[bytes, bytes]:
+    """(the data, the meta) of a body that `spelled` made with no more than `issues` in its meta, as JSON.
+
+    In JSON no string holds a bare quotation mark, and an issue has no members but strings: so the last place that looks
+    like the beginning of such a meta is one.
+    """
+    at = content.rindex(_ISSUES)
+    return content[len(_DATA) : at], content[at + len(_META) : -1]

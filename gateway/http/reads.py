@@ -1,0 +1,103 @@
+"""Reading: one record, a page, or many records by their ids."""
+
+from collections.abc import Awaitable
+
+from gateway.cache import Served, list_version
+from gateway.codecs import instant_string
+from gateway.errors import FieldError, Problem
+from gateway.http import requests as read
+from gateway.http.app import Context, Reply
+from gateway.http.asks import ask_of, route_of, tell_budget
+from gateway.http.by_ids import by_ids
+from gateway.http.kept import Question, kept, kept_now, one_record
+from gateway.listing import FILTERS, SORTS, Lister, Wanted
+from gateway.opportunities import Ask, Opportunities
+from gateway.statuses import STATUSES
+from gateway.strict_json import dumps
+
+MOST_LISTED = 100
+LIST_PARAMETERS = ("limit", "cursor", *FILTERS, "sort", "ids", "explain", "raw")
+
+
+def get_opportunity(context: Context) -> Reply | Awaitable[Reply]:
+    """One record."""
+    parameters = read.query(context.scope, ("explain", "raw"))
+    opportunities, native = route_of(context)
+    ask = ask_of(context, opportunities.connection, parameters)
+    return _answer(context, opportunities, ask, one_record(opportunities, native, ask))
+
+
+def list_opportunities(context: Context) -> Reply | Awaitable[Reply]:
+    """A page, or with `ids` the records of these ids in their order."""
+    parameters = read.query(context.scope, LIST_PARAMETERS)
+    if "ids" in parameters:
+        return by_ids(context, parameters)
+    wanted = _wanted(parameters)
+    opportunities = context.gateway.choose(context.caller, context.headers.one("x-crm-connection"))
+    context.connection = opportunities.name
+    ask = ask_of(context, opportunities.connection, parameters, urgent=False)
+
+    async def fetch(ask: Ask) -> bytes:
+        listing = await Lister(opportunities, wanted, ask).page()
+        page = {"next_cursor": listing.next_cursor, "limit": listing.limit}
+        return dumps({"data": listing.data, "page": page, "meta": listing.meta})
+
+    key = f"list {ask.strict:d} {dumps(sorted(parameters.items())).decode()}"
+    return _answer(context, opportunities, ask, Question(key, list_version(opportunities.name), fetch))
+
+
+def _answer(
+    context: Context, opportunities: Opportunities, ask: Ask, question: Question
+) -> Reply | Awaitable[Reply]:  # fmt: skip
+    """The answer at once where it is kept; else what has to be waited for."""
+    served = kept_now(context, opportunities, question)
+    return _fetched(context, opportunities, ask, question) if served is None else _told(context, opportunities, served)
+
+
+async def _fetched(context: Context, opportunities: Opportunities, ask: Ask, question: Question) -> Reply:
+    context.tell["x-cache"] = "bypass"
+    try:
+        served = await kept(context, opportunities, ask, question)
+    except Problem:
+        tell_budget(context, opportunities.connection)
+        raise
+    return _told(context, opportunities, served)
+
+
+def _told(context: Context, opportunities: Opportunities, served: Served) -> Reply:
+    """The answer, with how it was come by in its headers."""
+    tell_budget(context, opportunities.connection)
+    context.tell["x-cache"] = served.how
+    if served.how in ("hit", "stale"):
+        context.tell["age"] = str(int(served.age))
+    if served.absent is not None:
+        raise served.absent
+    return Reply(raw=served.content)
+
+
+def _wanted(parameters: dict[str, str]) -> Wanted:
+    """The parameters of a page, checked; every fault is named at once."""
+    errors = []
+    limit = parameters.get("limit", "25")
+    if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= MOST_LISTED):
+        errors.append(FieldError("limit", f"expected a whole number from 1 to {MOST_LISTED}"))
+        limit = "1"
+    filters = {name: parameters[name] for name in FILTERS if name in parameters}
+    errors += [
+        FieldError(name, "expected a value; leave it out to ask for all") for name in filters if not filters[name]
+    ]
+    if filters.get("status") and filters["status"] not in STATUSES:
+        errors.append(FieldError("status", f"expected one of {', '.join(STATUSES)}"))
+    if filters.get("modified_since"):
+        try:
+            filters["modified_since"], _ = instant_string(filters["modified_since"], None)
+        except ValueError as error:
+            errors.append(FieldError("modified_since", f"expected an instant such as 2024-01-15T10:30:00Z: {error}"))
+    sort = parameters.get("sort")
+    if sort is not None and sort.removeprefix("-") not in SORTS:
+        errors.append(FieldError("sort", f"expected one of {', '.join(SORTS)}, with a leading - for descending"))
+    if parameters.get("cursor") == "":
+        errors.append(FieldError("cursor", "expected a `page.next_cursor`; leave it out for the first page"))
+    if errors:
+        raise Problem("invalid-request", "The query has parameters that cannot be taken: see `errors`.", errors=errors)
+    return Wanted(int(limit), parameters.get("cursor"), filters, sort)
