@@ -120,6 +120,8 @@ anything = Codec("anything", "any value, kept whole", _same, _same)
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,6})?\Z", re.ASCII)
 WHOLE_DIGITS = 30
 FRACTION_DIGITS = 18
+_SHORT = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,18})?\Z", re.ASCII)
+"""A Decimal's own spelling, within both limits and without an exponent: nothing has to be done to it."""
 
 
 def decimal_string(number: Json) -> str:
@@ -138,6 +140,8 @@ def decimal_string(number: Json) -> str:
         return str(number)
     elif type(number) is not Decimal:
         raise ValueError("not a number")
+    elif _SHORT.match(spelled := str(number)):
+        return spelled
     _, digits, exponent = number.as_tuple()
     if not isinstance(exponent, int):
         raise ValueError("not a finite number")
@@ -189,9 +193,12 @@ def _as_percent(value: str) -> Json:
 percent = Codec("percent", "a percentage from 0 to 100, served as a share of 1", _percent, _as_percent)
 
 
+_CURRENCY = re.compile(r"[A-Z]{3}\Z")
+
+
 def _currency(value: Json) -> str:
     code = _text(value)
-    if not re.match(r"[A-Z]{3}\Z", code):
+    if not _CURRENCY.match(code):
         raise Unreadable("unknown_word", "not a currency code of three capital letters")
     return code
 
@@ -203,7 +210,12 @@ currency = Codec("currency", "a currency code of three capital letters", _curren
 _INSTANT = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,30}))?(?:([Zz])|([+-])(\d\d)(?::?(\d\d))?)?\Z", re.ASCII
 )
-_PLAIN = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)Z\Z", re.ASCII)
+_PLAIN = re.compile(
+    r"(?!0000)\d{4}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
+    r"T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\dZ\Z",
+    re.ASCII,
+)
+"""An instant as it is served, of a day that every year has: nothing has to be worked out to know that it is one."""
 _DAY = re.compile(r"\d{4}-\d\d-\d\d\Z", re.ASCII)
 
 
@@ -213,12 +225,7 @@ def instant_string(value: str, zone: tzinfo | None) -> tuple[str, bool]:
     `T` or a blank; `Z`, `+00`, `+0000` or `+00:00`; without an offset it is meant in `zone`, or refused when that is None.
     Fractions come out as six digits, or none when they are zero. Raises `ValueError` saying what is wrong.
     """
-    plain = _PLAIN.match(value)
-    if plain:
-        try:
-            datetime(*map(int, plain.groups()))  # type: ignore[arg-type]  # six ints: year to second
-        except ValueError as error:
-            raise ValueError(f"no such time: {error}") from None
+    if _PLAIN.match(value):
         return value, True
     match = _INSTANT.match(value)
     if not match:
@@ -252,6 +259,8 @@ def instant(zone: tzinfo = UTC) -> Codec:
     """A date and time; one without an offset is meant in `zone`, never in the host's."""
 
     def decode(value: Json) -> str:
+        if type(value) is str and _PLAIN.match(value):
+            return value
         try:
             spelled, whole = instant_string(_text(value), zone)
         except ValueError as error:
@@ -289,6 +298,8 @@ def day_of(zone: tzinfo = UTC) -> Codec:
     whole_instant = instant(zone).decode
 
     def decode(value: Json) -> str:
+        if type(value) is str and _PLAIN.match(value):
+            return value[:10]
         try:
             spelled: str = whole_instant(value)
         except Inexact as error:
@@ -299,13 +310,17 @@ def day_of(zone: tzinfo = UTC) -> Codec:
 
 
 def _joined(*parts: Json) -> Json:
-    told = [part for part in parts if part is not MISSING]
-    if not told:
-        return MISSING
+    words: list[str] = []
+    told = False
     for place, part in enumerate(parts):
-        if part is not MISSING and part is not None and type(part) is not str:
-            raise Unreadable("wrong_type", f"expected a string, got {kind(part)}", which=place)
-    return " ".join(part for part in told if part) or None
+        if part is not MISSING:
+            told = True
+            if type(part) is str:
+                if part:
+                    words.append(part)
+            elif part is not None:
+                raise Unreadable("wrong_type", f"expected a string, got {kind(part)}", which=place)
+    return " ".join(words) or None if told else MISSING
 
 
 joined = Codec("joined", "the parts of the name that are told, joined with blanks", _joined, native=False)

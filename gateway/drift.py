@@ -24,6 +24,9 @@ MOST = 200
 LONGEST = 200
 """Characters of a place; a name in it may be as long as a provider likes."""
 
+REMEMBERED = 1000
+"""How many pointers at most are known to be a sign or none, so that what each record shows is judged once."""
+
 _INDEX = re.compile(r"/\d+(?=/|$)")
 
 
@@ -40,12 +43,15 @@ class Drift:
         self._secrets = (secret,)
         self.seen: Counter[tuple[str, str]] = Counter()
         self._counts = {kind: DRIFT.of(connection, kind) for kind in KINDS}
+        self._table: Table | None = None
+        self._judged: dict[str, str | None] = {}
+        """Pointers in records of that table, and the place that each is a sign of something new at; None where of none."""
 
     def note(self, table: Table, reading: Reading, whole: bool) -> None:
         """Count what one record shows; one log line for each kind and place, the first time."""
         if not (reading.extensions or reading.issues or (whole and reading.missing)):
             return
-        for kind, place in set(signs(table, reading, whole)):
+        for kind, place in self._signs(table, reading, whole):
             sign = kind, scrubbed(place, self._secrets)
             if sign not in self.seen:
                 if len(self.seen) >= MOST:
@@ -54,6 +60,30 @@ class Drift:
                     log.warning("connection %s: drift: %s at %s", self.connection, *sign)
             self.seen[sign] += 1
             self._counts[sign[0]].add()
+
+    def _signs(self, table: Table, reading: Reading, whole: bool) -> set[tuple[str, str]]:
+        """As `signs` tells them, each once."""
+        if reading.issues:  # which may explain why something was left over
+            return set(signs(table, reading, whole))
+        if table is not self._table:
+            self._table, self._judged = table, {}
+        judged, found = self._judged, set()
+        for pointer in reading.extensions:
+            place = judged[pointer] if pointer in judged else self._judge(table, pointer)
+            if place is not None:
+                found.add(("new", place))
+        if whole:
+            found.update(("gone", folded(path)) for _, path in reading.missing)
+        return found
+
+    def _judge(self, table: Table, pointer: str) -> str | None:
+        place = folded(pointer)
+        told = None if _is_known(table, place) else place
+        if len(pointer) <= LONGEST:
+            if len(self._judged) >= REMEMBERED:
+                self._judged.clear()
+            self._judged[pointer] = told
+        return told
 
     def body(self) -> list[Json]:
         """As `/v1/connections` shows it: kind, place and count, most often seen first."""

@@ -88,7 +88,7 @@ class Read:
     def issues(self) -> list[Issue]:
         """What could not be read; in a whole record also what should be there and is not."""
         issues = list(self.reading.issues)
-        if self.whole:
+        if self.whole and self.reading.missing:
             seen = {issue.path for issue in issues}
             for name, path in self.reading.missing:
                 if path not in seen:
@@ -159,17 +159,18 @@ class Opportunities:
         """A provider's record as an opportunity. Raises `Problem` when it is none or its id cannot be read."""
         if not isinstance(record, dict):
             raise bad_answer("no_record", call, self.name)
-        reading = self.adapter.table.read(record)
+        adapter = self.adapter
+        reading = adapter.table.read(record)
         native = reading.values.get("native_id")
         if not is_native(native):
             raise bad_answer("no_record", call, self.name)
-        whole = call.operation in self.adapter.whole
-        self.connection.drift.note(self.adapter.table, reading, whole)
+        whole = call.operation in adapter.whole
+        self.connection.drift.note(adapter.table, reading, whole)
         opportunity = {
             "id": f"{self.name}:{native}",
             "native_id": native,
             "connection": self.name,
-            "provider": self.adapter.name,
+            "provider": adapter.name,
             "complete": whole,
             **reading.values,
             "extensions": reading.extensions,

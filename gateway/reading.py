@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from gateway.codecs import MISSING, Inexact, Unreadable, kind
+from gateway.compiled import compiled
 from gateway.fields import Group, Leaf, Many, Node, Nothing, TableError
+from gateway.planned import Doubtful, Plan
 from gateway.pointer import escape, leaves, tokens
 from gateway.strict_json import Json
 
@@ -51,13 +53,13 @@ class _Broken:
 _BROKEN: Any = _Broken()
 
 
-class _Place:
+class Place:
     """A node of the tree of known paths: a slot, or an object with known members."""
 
     __slots__ = ("children", "fields", "form", "slot", "under")
 
     def __init__(self) -> None:
-        self.children: dict[str, _Place] = {}
+        self.children: dict[str, Place] = {}
         self.slot: int | None = None
         self.form: set[str] = set()
         self.under: list[int] = []
@@ -88,7 +90,7 @@ class Step:
         "steps",
     )
 
-    def __init__(self, level: "_Level", name: str, node: Node, path: str) -> None:
+    def __init__(self, level: "Level", name: str, node: Node, path: str) -> None:
         self.name, self.node, self.path = name, node, path
         self.slots: list[int] = []
         self.slot, self.nullable, self.default = 0, False, None
@@ -119,7 +121,7 @@ class Step:
             case Nothing():
                 self.kind = _NOTHING
 
-    def _inside(self, level: "_Level", parts: dict[str, Node], path: str) -> None:
+    def _inside(self, level: "Level", parts: dict[str, Node], path: str) -> None:
         self.steps = tuple(Step(level, name, part, f"{path}.{name}") for name, part in parts.items())
         for name in ("id", "name"):
             part = parts.get(name)
@@ -127,20 +129,20 @@ class Step:
                 self.null = name
 
 
-class _Level:
+class Level:
     """One object's worth of table: the record itself, or the element of a list."""
 
     def __init__(self, tree: Group, beside: dict[str, str]) -> None:
-        self.root = _Place()
+        self.root = Place()
         self.pointers: list[str] = []
         self.slots: dict[str, int] = {}
-        self.inner: dict[int, _Level] = {}
+        self.inner: dict[int, Level] = {}
         self._collect(tree, "")
         for pointer in beside:
             *path, last = tokens(pointer)
             place = self.root
             for token in path:
-                place = place.children.setdefault(token, _Place())
+                place = place.children.setdefault(token, Place())
             place.form.add(last)
         self.steps = tuple(Step(self, name, node, name) for name, node in tree.parts.items())
 
@@ -156,7 +158,7 @@ class _Level:
                 if items.pointer is None:
                     self._collect(element, f"{field_path}[0]")
                 else:
-                    self.inner[id(node)] = _Level(element, {})
+                    self.inner[id(node)] = Level(element, {})
                     self._slot(items.pointer, field_path)
             case Nothing():
                 pass
@@ -170,7 +172,7 @@ class _Level:
         for token in tokens(pointer):
             if place.slot is not None:
                 raise TableError(f"{pointer} lies inside another row's {self.pointers[place.slot]}")
-            place = place.children.setdefault(token, _Place())
+            place = place.children.setdefault(token, Place())
             if slot not in place.under:
                 place.under.append(slot)
             if field_path not in place.fields:
@@ -185,7 +187,7 @@ class Pass:
 
     __slots__ = ("at", "level", "out", "path", "pointer", "values")
 
-    def __init__(self, level: _Level, out: Reading, pointer: str, path: str) -> None:
+    def __init__(self, level: Level, out: Reading, pointer: str, path: str) -> None:
         self.level = level
         self.out = out
         self.pointer = pointer
@@ -198,7 +200,7 @@ class Pass:
     def scatter(self, record: dict[str, Json]) -> None:
         self._scatter(record, self.level.root, self.pointer)
 
-    def _scatter(self, record: dict[str, Json], place: _Place, pointer: str) -> None:
+    def _scatter(self, record: dict[str, Json], place: Place, pointer: str) -> None:
         children, values = place.children, self.values
         for key, value in record.items():
             child = children.get(key)
@@ -212,7 +214,7 @@ class Pass:
             else:
                 self._interior(value, child, f"{pointer}/{escape(key)}")
 
-    def _interior(self, value: Json, place: _Place, pointer: str) -> None:
+    def _interior(self, value: Json, place: Place, pointer: str) -> None:
         """Something else than an object with members, where one was expected."""
         if value is None:
             for slot in place.under:
@@ -413,10 +415,29 @@ class Reader:
     """What one object is read by; the contract kit puts one in its place that remembers what was asked for."""
 
     def __init__(self, tree: Group, beside: dict[str, str]) -> None:
-        self._level = _Level(tree, beside)
+        self._level = Level(tree, beside)
+        self._plan: Plan | None = None
+
+    @property
+    def plan(self) -> Plan:
+        """Reads the records that have nothing the matter; made when it is first needed."""
+        if self._plan is None:
+            self._plan = compiled(self._level)
+        return self._plan
 
     def read(self, record: dict[str, Json]) -> Reading:
         """What the record says. Never raises, whatever is in it, and changes nothing in it."""
+        if self.passes is Pass:
+            extensions: dict[str, Json] = {}
+            missing: list[tuple[str, str]] = []
+            try:
+                return Reading((self._plan or self.plan)(record, extensions, missing, None), extensions, [], missing)
+            except (Doubtful, Unreadable, Inexact):
+                pass  # from its start again, with nothing of what was found so far
+        return self.interpret(record)
+
+    def interpret(self, record: dict[str, Json]) -> Reading:
+        """The same, step by step: what `read` falls back to, and what it is measured by."""
         out = Reading()
         reading = self.passes(self._level, out, "", "")
         reading.scatter(record)

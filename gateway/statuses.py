@@ -56,9 +56,9 @@ def status_of_open_flag(stages: Mapping[str, str]) -> tuple[Codec, Codec]:
         raise wrong_type("true or false", is_open)
 
     def source(is_open: Json, id_: Json, name: Json) -> Json:
-        word = mapped(id_, name)
         if is_open is True:
             return "native"
+        word = mapped(id_, name)
         if is_open is False:
             return "stage_map" if word in ("won", "lost") else "native"
         return "stage_map" if word is not None else None

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.cli import main
-from gateway.drift import MOST, Drift, folded
+from gateway.drift import LONGEST, MOST, REMEMBERED, Drift, folded
 from gateway.fields import Table
 from gateway.strict_json import Json, loads
 from gateway.translating import dialects
@@ -85,6 +85,19 @@ def test_what_is_counted_one_by_one_is_bounded(table: Table, record: dict[str, J
         drift.note(table, table.read({**record, f"extra{number}": 1}), True)
     assert len(drift.seen) <= MOST + 3
     assert sum(drift.seen.values()) == MOST * 2
+
+
+def test_what_is_remembered_of_pointers_is_bounded_and_of_one_table(table: Table, record: dict[str, Json]) -> None:
+    drift = Drift("c")
+    for number in range(REMEMBERED * 2):
+        drift.note(table, table.read({**record, f"extra{number}": 1, "x" * LONGEST + str(number): 1}), True)
+    assert len(drift._judged) <= REMEMBERED
+    knowing = Table(*table.rows, beside=table.beside, also=(*table.also, "/fax"))
+    told = table.read({**record, "fax": [1, 2]})
+    drift = Drift("c")
+    for one in (table, table, knowing, table):
+        drift.note(one, told, True)
+    assert drift.body() == [{"kind": "new", "path": "/fax/*", "count": 3}]
 
 
 def test_places_in_lists_are_folded() -> None:

@@ -34,17 +34,19 @@ def inside(member: str, rest: str = "") -> str:
 
 
 def _custom_type(value: Json) -> Json:
-    if not isinstance(value, dict) or not isinstance(value.get("viewType"), str):
-        return None
-    return "text" if _is_text(value) else value["viewType"]
+    if _is_text(value):
+        return "text"
+    return value["viewType"] if isinstance(value, dict) and isinstance(value.get("viewType"), str) else None
 
 
-def _is_text(value: dict[str, Json]) -> bool:
-    return set(value) == {"viewType", "text"} and value["viewType"] == "customText" and isinstance(value["text"], str)
+def _is_text(value: Json) -> bool:
+    if not isinstance(value, dict) or len(value) != 2 or value.get("viewType") != "customText":
+        return False
+    return isinstance(value.get("text"), str)
 
 
 def _custom_value(value: Json) -> Json:
-    return value["text"] if isinstance(value, dict) and _is_text(value) else value
+    return value["text"] if _is_text(value) else value
 
 
 custom_type = Codec("custom_type", "`text` for customText; else the value's viewType word, or null", _custom_type)

@@ -11,9 +11,9 @@ from tests.mutation.changes import Change, Source
 from tests.mutation.running import Broken, Outcome, run, sources
 
 FILES = (
-    "gateway/codecs.py", "gateway/statuses.py", "gateway/reading.py", "gateway/writing.py", "gateway/rendering.py",
-    "gateway/ledger.py", "gateway/pointer.py", "adapters/getraze/fields.py", "adapters/getraze/served.py",
-    "adapters/spott/fields.py",
+    "gateway/codecs.py", "gateway/statuses.py", "gateway/reading.py", "gateway/compiled.py",
+    "gateway/planned.py", "gateway/writing.py", "gateway/rendering.py", "gateway/ledger.py", "gateway/pointer.py",
+    "adapters/getraze/fields.py", "adapters/getraze/served.py", "adapters/spott/fields.py",
 )  # fmt: skip
 
 

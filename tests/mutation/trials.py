@@ -26,6 +26,7 @@ _CHECKS = (
 QUICK = (
     ("tests/test_mapping.py", "tests/test_mapping_details.py", "tests/test_codecs.py"),
     (*_CONTRACTS, "-k", " or ".join(_CHECKS)),
+    ("tests/test_compiled.py",),
 )
 SLOW = (
     ("tests/test_getraze_served.py", "tests/test_drift.py", "tests/test_documents.py"),
