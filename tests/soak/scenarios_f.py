@@ -22,8 +22,8 @@ from tests.soak.scenarios_b import SPOTT_IDS, Set, started
 from tests.soak.site import Ground
 from tests.state_server import SAFE, StateServer
 
-PLOT = "reliability-memory.svg"
-"""What a run leaves in its folder; the last one of a report goes into docs/."""
+PLOT = "plot.svg"
+"""What a run leaves in its folder; the report has it beside it."""
 RATE = 150.0
 QUIET = 18.0
 """Seconds after which no idle connection is kept any more: what is open then is lost."""
