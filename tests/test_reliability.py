@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.soak import scenarios_b, scenarios_f
-from tests.soak.plot import Line, svg
+from tests.soak.plot import Line, Panel, svg
 from tests.soak.scenarios import SCENARIOS, judged
 from tests.soak.site import ground, real
 
@@ -59,7 +59,8 @@ def test_a_row_of_b_or_f_holds(tmp_path: Path, name: str) -> None:
 
 
 def test_lines_are_drawn() -> None:
-    drawing = ElementTree.fromstring(svg("a < b", [Line("one & only", [(0, 1), (1, 2), (2, 1.5)]), Line("none", [])]))
+    lines = [Line("one & only", [(0, 1), (1, 2), (2, 1.5)]), Line("none", [])]
+    drawing = ElementTree.fromstring(svg(Panel("a < b", lines), Panel("below", lines)))
     names = [element.text for element in drawing.iter("{http://www.w3.org/2000/svg}text")]
-    assert "a < b" in names and "one & only" in names
-    assert len(list(drawing.iter("{http://www.w3.org/2000/svg}polyline"))) == 2
+    assert "a < b" in names and "below" in names and "one & only" in names
+    assert len(list(drawing.iter("{http://www.w3.org/2000/svg}polyline"))) == 4

@@ -47,7 +47,7 @@ def main() -> int:
     parser.add_argument("--lookup-lag", type=float, default=1.0)
     parser.add_argument("--index-lag", type=float, default=0.5)
     parser.add_argument("--lease", type=float, default=2.0)
-    parser.add_argument("--rate", type=float, default=100.0, help="keys a second")
+    parser.add_argument("--rate", type=float, default=0, help="A: keys a second, 100 unless told; F: requests a second")
     parser.add_argument("--folder", type=Path, help="keep histories, ledgers and logs here")
     parser.add_argument("--dry", action="store_true", help="write no report")
     given = parser.parse_args()
@@ -70,11 +70,11 @@ def main() -> int:
         load = os.getloadavg()[0]
         site: AbstractContextManager[Site | Ground]
         if scenario.alone:
-            site = ground(replicas=given.replicas, workers=given.workers, folder=folder)
+            site = ground(replicas=given.replicas, workers=given.workers, folder=folder, rate=given.rate)
         else:
             site = real(
                 replicas=given.replicas, workers=given.workers, provider=given.provider, state=given.state,
-                lookup_lag=given.lookup_lag, index_lag=given.index_lag, lease=given.lease, rate=given.rate,
+                lookup_lag=given.lookup_lag, index_lag=given.index_lag, lease=given.lease, rate=given.rate or 100.0,
                 more=scenario.more, folder=folder, machines=machines,
             )  # fmt: skip
         with site as place:
@@ -95,7 +95,8 @@ def _how(given: argparse.Namespace, scenario: Scenario, size: int) -> str:
     """The size, and what of the arguments is not as it usually is."""
     part = {scenario.whole: " (whole)", scenario.slice: " (slice)"}.get(size, "")
     usual = (given.replicas, given.workers) == (2, 2)
-    return f"{size:,}{part}" + ("" if usual else f", {given.replicas} replicas of {given.workers}")
+    unusual = "" if usual else f", {given.replicas} replicas of {given.workers}"
+    return f"{size:,}{part}{unusual}" + (f", {given.rate:g} a second" if given.rate else "")
 
 
 def _written(row: Row, drawn: Path) -> Row:

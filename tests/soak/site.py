@@ -42,6 +42,8 @@ class Ground:
     rig: Rig
     replicas: int = 2
     workers: int = 2
+    rate: float = 0.0
+    """Requests a second for a row that can have any; 0: its own."""
 
     def unhandled(self) -> int:
         """How often anything that was started spoke of what nobody had foreseen."""
@@ -50,11 +52,11 @@ class Ground:
 
 
 @contextlib.contextmanager
-def ground(*, replicas: int = 2, workers: int = 2, folder: Path | None = None) -> Iterator[Ground]:
+def ground(*, replicas: int = 2, workers: int = 2, folder: Path | None = None, rate: float = 0.0) -> Iterator[Ground]:
     """For a scenario that brings up everything itself."""
     with contextlib.ExitStack() as stack:
         place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
-        yield Ground(place, stack.enter_context(Rig(place)), replicas, workers)
+        yield Ground(place, stack.enter_context(Rig(place)), replicas, workers, rate)
 
 
 @contextlib.contextmanager
