@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.soak import scenarios_b, scenarios_f
+from tests.soak.__main__ import SCENARIOS as EVERY
 from tests.soak.plot import Line, Panel, svg
 from tests.soak.scenarios import SCENARIOS, judged
 from tests.soak.site import ground, real
@@ -45,16 +45,17 @@ def test_a_row_holds_on_two_machines_over_one_valkey(tmp_path: Path, name: str, 
     assert row.passed, (row.faults, row.figures)
 
 
-BESIDES = {"B9": 200, "B11": 250, "F-faults": 400}
+BESIDES = {"B9": 200, "B11": 250, "F-faults": 400, "F-many": 800}
 
 
 @pytest.mark.parametrize("name", BESIDES)
 def test_a_row_of_b_or_f_holds(tmp_path: Path, name: str) -> None:
     """What can be told on a busy machine: counts. What is about time or memory is judged in the long runs."""
-    scenario = {**scenarios_b.SCENARIOS, **scenarios_f.SCENARIOS}[name]
+    scenario = EVERY[name]
     with ground(folder=tmp_path, workers=1) as place:
         row = scenario.row(place, BESIDES[name], seed=14)
     assert not judged(row.figures), row.figures
+    assert row.figures.get("combinations_growth", 0) <= 4, row.figures
     assert row.figures["requests"] == BESIDES[name]
 
 

@@ -23,12 +23,14 @@ from pathlib import Path
 
 from tests.rig.processes import ROOT
 from tests.rig.report import Row, add
-from tests.soak import scenarios, scenarios_b, scenarios_f
+from tests.soak import scenarios, scenarios_b, scenarios_f, scenarios_many
 from tests.soak.scenarios import Scenario
 from tests.soak.scenarios_f import PLOT
 from tests.soak.site import Ground, Site, ground, real
 
-SCENARIOS: dict[str, Scenario] = {**scenarios.SCENARIOS, **scenarios_b.SCENARIOS, **scenarios_f.SCENARIOS}
+SCENARIOS: dict[str, Scenario] = {
+    **scenarios.SCENARIOS, **scenarios_b.SCENARIOS, **scenarios_f.SCENARIOS, **scenarios_many.SCENARIOS,
+}  # fmt: skip
 
 
 def main() -> int:

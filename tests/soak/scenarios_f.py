@@ -79,7 +79,7 @@ def _run(ground: Ground, at: Set, size: int, seed: int, expected: frozenset[str]
     run(Stream("warm", at.urls, requests[:500], rate=rate, count=min(500, size)))
     with watch.nothing_left(QUIET if size >= 1000 else 1.0), watch:
         seen = run(Stream("mixed", at.urls, requests, rate=rate, count=size))["mixed"]
-    (ground.folder / "codes.json").write_text(json.dumps(seen.codes))
+    (ground.folder / "codes.json").write_text(json.dumps({**seen.codes, "no problems": seen.unreadable}))
     figures = {**_told(seen, expected), **watch.figures()}
     figures["unhandled"] += ground.unhandled()
     (ground.folder / PLOT).write_text(svg(*watch.panels()), encoding="utf-8")
