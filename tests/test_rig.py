@@ -1,6 +1,7 @@
 """The rig itself, against real sockets and processes: a rig that is wrong finds nothing, or finds what is not there."""
 
 import asyncio
+import itertools
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from tests.rig import faults
 from tests.rig.config import config_text
 from tests.rig.history import check, read_attempts
 from tests.rig.killer import Deed, Killer, standing, wait_whole
+from tests.rig.lateness import Lateness
 from tests.rig.load import Plan, body_of, run, schedule, written
 from tests.rig.plain_http import Answer as PlainAnswer
 from tests.rig.plain_http import Request, Server, listening
@@ -485,3 +487,13 @@ def test_a_planted_fault_turns_its_scenario_red(tmp_path: Path, plant: str, name
 def test_figures_are_judged_by_what_must_never_be() -> None:
     figures: Figures = {"keys": 5, "duplicate": 0, "lost": 2, "settle_max": 3.0}
     assert judged(figures) == ["lost: 2"]
+
+
+def test_whoever_cannot_run_is_late() -> None:
+    with Lateness() as late:
+        time.sleep(0.05)
+        began = time.monotonic()
+        assert sum(itertools.repeat(1, 30_000_000)) == 30_000_000  # lets no other thread run
+        held = time.monotonic() - began
+        time.sleep(0.05)
+    assert late.worst >= held / 2

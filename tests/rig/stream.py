@@ -71,6 +71,10 @@ class Seen:
         )
         return those[min(len(those) - 1, int(len(those) * share))] * 1000 if those else 0.0
 
+    def slower(self, milliseconds: float) -> int:
+        """How many took longer, whatever came of them."""
+        return sum(one * 1000 > milliseconds for those in self.latencies.values() for one in those)
+
 
 class _Run:
     def __init__(self, stream: Stream) -> None:

@@ -76,7 +76,7 @@ def _told(seen: Seen, expected: frozenset[str]) -> Figures:
 def _run(ground: Ground, at: Set, size: int, seed: int, expected: frozenset[str]) -> Figures:
     requests, rate = _mixed(at, seed), ground.rate or RATE
     watch = Watch(at.replicas)
-    run(Stream("warm", at.urls, requests[:500], rate=rate, count=min(500, size)))
+    run(Stream("warm", at.urls, requests[:500], rate=rate, count=min(500, 1 + size // 4)))
     with watch.nothing_left(QUIET if size >= 1000 else 1.0), watch:
         seen = run(Stream("mixed", at.urls, requests, rate=rate, count=size))["mixed"]
     (ground.folder / "codes.json").write_text(json.dumps({**seen.codes, "no problems": seen.unreadable}))

@@ -71,8 +71,8 @@ def pages(url: str) -> tuple[int, int]:
 def many(ground: Ground, size: int, seed: int) -> Figures:
     """`size` requests each unlike all others, after a thousand of the same shapes."""
     at = started(ground, MORE, headers={"X-API-Key": KNOWN})
-    first, rate = seed * 10**7, ground.rate or RATE
-    run(Stream("warm", at.urls, list(strangers(first, min(WARM, size))), rate=rate, count=min(WARM, size)))
+    first, rate, warm = seed * 10**7, ground.rate or RATE, min(WARM, 1 + size // 2)
+    run(Stream("warm", at.urls, list(strangers(first, warm)), rate=rate, count=warm))
     before = [pages(url) for url in at.urls]
     watch = Watch(at.replicas)
     with watch.nothing_left(QUIET if size >= 1000 else 1.0), watch:
