@@ -2,7 +2,8 @@
 
 Each row runs in the size that fits here; `python -m tests.soak --full` runs it whole. What each row must reach is judged
 by `tests.soak.scenarios.judged`, the same for both. That a fault turns a row red is tested in `test_rig` (an ideal gateway
-that breaks one promise at a time) and in `test_idempotency` (this gateway with one transition of its claims broken).
+that breaks one promise at a time), in `test_idempotency` (this gateway with one transition of its claims broken) and in
+`test_reliability_planted` (this gateway as processes, sections B to F).
 """
 
 from pathlib import Path

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.rig.config import config_text
+from tests.rig.planted import environ_of
 from tests.rig.processes import Part, Replica, Rig
 from tests.state_server import SAFE, StateServer
 
@@ -52,11 +53,14 @@ class Ground:
 
 
 @contextlib.contextmanager
-def ground(*, replicas: int = 2, workers: int = 2, folder: Path | None = None, rate: float = 0.0) -> Iterator[Ground]:
-    """For a scenario that brings up everything itself."""
+def ground(
+    *, replicas: int = 2, workers: int = 2, folder: Path | None = None, rate: float = 0.0, plant: str = ""
+) -> Iterator[Ground]:
+    """For a scenario that brings up everything itself; with `plant` its gateways break one promise."""
     with contextlib.ExitStack() as stack:
         place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
-        yield Ground(place, stack.enter_context(Rig(place)), replicas, workers, rate)
+        rig = stack.enter_context(Rig(place, environ_of(plant, place) if plant else None))
+        yield Ground(place, rig, replicas, workers, rate)
 
 
 @contextlib.contextmanager
@@ -73,14 +77,16 @@ def real(
     more: Mapping[str, Any] | None = None,
     folder: Path | None = None,
     machines: bool = False,
+    plant: str = "",
 ) -> Iterator[Site]:
     """Real gateways over one store, a SQLite file in the run's folder unless told otherwise; `more` is configuration.
 
     `machines`: they listen on two addresses, as on two machines, share one Valkey, and are reached by a TCP balancer only.
+    `plant`: they break one promise.
     """
     with contextlib.ExitStack() as stack:
         place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
-        rig = stack.enter_context(Rig(place))
+        rig = stack.enter_context(Rig(place, environ_of(plant, place) if plant else None))
         stand_in = rig.stand_in(provider, lag=index_lag)
         proxy = rig.proxy(stand_in.port)
         store = state or f"sqlite:///{place / 'state.db'}"
