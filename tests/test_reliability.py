@@ -72,3 +72,13 @@ def test_lines_are_drawn() -> None:
     names = [element.text for element in drawing.iter("{http://www.w3.org/2000/svg}text")]
     assert "a < b" in names and "below" in names and "one & only" in names
     assert len(list(drawing.iter("{http://www.w3.org/2000/svg}polyline"))) == 4
+
+
+@pytest.mark.parametrize(
+    ("line", "times"),
+    [("ERROR uvicorn.error Exception in ASGI application: KeyError in x", 1), ("WARNING gateway drift", 0)],
+)
+def test_what_nobody_has_foreseen_is_counted_in_the_logs(tmp_path: Path, line: str, times: int) -> None:
+    with ground(folder=tmp_path) as place:
+        (tmp_path / "gateway-1.stderr").write_text(f"2026-11-22 10:13:37 {line}\n")
+        assert place.unhandled() == times

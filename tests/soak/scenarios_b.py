@@ -341,7 +341,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         _row("B7", "twice the capacity of one worker, for so many seconds", 5, 30, twice_the_capacity,
              most={"shed_p99_ms": 20, "served_p99_ms": 800, "recovery_seconds": 5}, least={"goodput_share": 0.9}),
         _row("B9", "the provider closes idle connections under us", 1_000, 10_000, idle_closes),
-        _row("B10", "rolling restarts under 200 clients", 3, 20, restarted),
+        _row("B10", "rolling restarts under load", 3, 20, restarted),
         _row("B11", "a budget of 100 calls in 10 s, 20 callers, two replicas over one file", 600, 3_000, budgeted,
              least={"spent_share": 0.6}),
         _row("B11-valkey", "the same over one Valkey, as on two machines", 600, 3_000, budgeted_on_machines,

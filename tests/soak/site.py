@@ -35,6 +35,9 @@ class Site:
     """That every request of the load carries."""
 
 
+_UNFORESEEN = ("Traceback (most recent call last)", "internal-error", "Exception in ASGI", "was never retrieved")
+
+
 @dataclass
 class Ground:
     """An empty place: a folder, and a rig that ends whatever is started in it."""
@@ -49,7 +52,7 @@ class Ground:
     def unhandled(self) -> int:
         """How often anything that was started spoke of what nobody had foreseen."""
         logs = [path.read_text("utf-8", "replace") for path in self.folder.glob("gateway*.stderr")]
-        return sum(log.count("Traceback (most recent call last)") + log.count("internal-error") for log in logs)
+        return sum(log.count(word) for log in logs for word in _UNFORESEEN)
 
 
 @contextlib.contextmanager
