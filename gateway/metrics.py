@@ -194,12 +194,18 @@ BLOCKED = Metric(
     Count, "crm_gateway_event_loop_blocked_seconds_total", (),
     "Seconds in which a worker did nothing else, counted where they are more than a twentieth in a row.",
 )  # fmt: skip
+TASKS = Metric(
+    Level,
+    "crm_gateway_event_loop_tasks",
+    (),
+    "Tasks of the workers' event loops, counted once a second: those that wait, too.",
+)
 WORKERS = Metric(Level, "crm_gateway_workers", (), "Worker processes that run.")
 BUILD = Metric(Latest, "crm_gateway_build_info", ("version",), "Always 1: which version runs.")
 
 _ALL: tuple[Metric[Any], ...] = (
     REQUESTS, REQUEST_SECONDS, REQUESTS_NOW, CALLS, CALL_SECONDS, CALLS_NOW, RETRIES, CIRCUIT, BUDGET_LEFT, CACHE, DRIFT,
-    KEYED, SETTLED, UNKNOWN, STATE_ERRORS, BLOCKED, WORKERS, BUILD,
+    KEYED, SETTLED, UNKNOWN, STATE_ERRORS, BLOCKED, TASKS, WORKERS, BUILD,
 )  # fmt: skip
 METRICS = {metric.name: metric for metric in _ALL}
 """By name, in the order in which they are shown."""

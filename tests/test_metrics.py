@@ -28,6 +28,7 @@ from gateway.exposing import exposition
 from gateway.http.observing import Request
 from gateway.http.serving import application
 from gateway.http.table import routes
+from gateway.http.watchdog import Watchdog
 from gateway.layers.observe import observe
 from gateway.layers.trip import Trip
 from gateway.metrics import BUCKETS, METRICS, MOST, Count, Metric
@@ -269,6 +270,27 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+def test_tasks_of_the_loop_are_counted_while_somebody_watches_it() -> None:
+    async def main() -> tuple[float, float]:
+        with Watchdog(limit=0.1):
+            before = told()
+            tasks = [asyncio.create_task(asyncio.sleep(60)) for _ in range(50)]
+            deadline = time.monotonic() + 10
+            while told() < before + 50 and time.monotonic() < deadline:  # noqa: ASYNC110  # nobody tells
+                await asyncio.sleep(0.02)  # until the watchdog has counted
+            after = told()
+        for task in tasks:
+            task.cancel()
+        return before, after
+
+    def told() -> float:
+        level = metrics.TASKS.of()
+        return level.values[level.at]
+
+    assert asyncio.run(main()) == (1, 51)
+    assert told() == 0
+
+
 # --- bounded ---------------------------------------------------------------------------------------------------------
 
 STRANGERS = 100_000
@@ -427,6 +449,7 @@ def test_any_worker_answers_for_all_also_for_one_that_was_killed(tmp_path: Path)
         for _ in range(20):
             assert ask(f"{url}/v1/opportunities").status == 200
         assert {value(scraped(url), name, **of) for _ in range(12)} == {20}
+        assert value(scraped(url), "crm_gateway_event_loop_tasks") >= 2 * 3, "each worker serves, listens and beats"
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         worker = next(
             child for child in children if b"gateway.http.worker" in Path(f"/proc/{child}/cmdline").read_bytes()

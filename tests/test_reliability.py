@@ -2,7 +2,8 @@
 
 Each row runs in the size that fits here; `python -m tests.soak --full` runs it whole. What each row must reach is judged
 by `tests.soak.scenarios.judged`, the same for both. That a fault turns a row red is tested in `test_rig` (an ideal gateway
-that breaks one promise at a time) and in `test_idempotency` (this gateway with one transition of its claims broken).
+that breaks one promise at a time), in `test_idempotency` (this gateway with one transition of its claims broken) and in
+`test_reliability_planted` (this gateway as processes, sections B to F).
 """
 
 from pathlib import Path
@@ -10,8 +11,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.soak import scenarios_b, scenarios_f
-from tests.soak.plot import Line, svg
+from tests.soak.__main__ import SCENARIOS as EVERY
+from tests.soak.plot import Line, Panel, svg
 from tests.soak.scenarios import SCENARIOS, judged
 from tests.soak.site import ground, real
 
@@ -45,21 +46,39 @@ def test_a_row_holds_on_two_machines_over_one_valkey(tmp_path: Path, name: str, 
     assert row.passed, (row.faults, row.figures)
 
 
-BESIDES = {"B9": 200, "B11": 250, "F-faults": 400}
+BESIDES = {"B2": 2, "B4": 40, "B9": 200, "B11": 250, "F-faults": 400, "F-many": 800}
 
 
 @pytest.mark.parametrize("name", BESIDES)
 def test_a_row_of_b_or_f_holds(tmp_path: Path, name: str) -> None:
     """What can be told on a busy machine: counts. What is about time or memory is judged in the long runs."""
-    scenario = {**scenarios_b.SCENARIOS, **scenarios_f.SCENARIOS}[name]
+    scenario = EVERY[name]
     with ground(folder=tmp_path, workers=1) as place:
         row = scenario.row(place, BESIDES[name], seed=14)
     assert not judged(row.figures), row.figures
-    assert row.figures["requests"] == BESIDES[name]
+    assert row.figures.get("combinations_growth", 0) <= 4, row.figures
+    assert row.figures["requests"] == (200 if name == "B2" else BESIDES[name])
+
+
+def test_rolling_restarts_cut_nothing(tmp_path: Path) -> None:
+    with ground(folder=tmp_path, workers=1) as place:
+        row = EVERY["B10"].row(place, 1, seed=15)
+    assert row.passed and row.figures["answers"] > 0, (row.faults, row.figures)
 
 
 def test_lines_are_drawn() -> None:
-    drawing = ElementTree.fromstring(svg("a < b", [Line("one & only", [(0, 1), (1, 2), (2, 1.5)]), Line("none", [])]))
+    lines = [Line("one & only", [(0, 1), (1, 2), (2, 1.5)]), Line("none", [])]
+    drawing = ElementTree.fromstring(svg(Panel("a < b", lines), Panel("below", lines)))
     names = [element.text for element in drawing.iter("{http://www.w3.org/2000/svg}text")]
-    assert "a < b" in names and "one & only" in names
-    assert len(list(drawing.iter("{http://www.w3.org/2000/svg}polyline"))) == 2
+    assert "a < b" in names and "below" in names and "one & only" in names
+    assert len(list(drawing.iter("{http://www.w3.org/2000/svg}polyline"))) == 4
+
+
+@pytest.mark.parametrize(
+    ("line", "times"),
+    [("ERROR uvicorn.error Exception in ASGI application: KeyError in x", 1), ("WARNING gateway drift", 0)],
+)
+def test_what_nobody_has_foreseen_is_counted_in_the_logs(tmp_path: Path, line: str, times: int) -> None:
+    with ground(folder=tmp_path) as place:
+        (tmp_path / "gateway-1.stderr").write_text(f"2026-11-22 10:13:37 {line}\n")
+        assert place.unhandled() == times

@@ -1,6 +1,7 @@
 """The rig itself, against real sockets and processes: a rig that is wrong finds nothing, or finds what is not there."""
 
 import asyncio
+import itertools
 import json
 import os
 import re
@@ -22,11 +23,11 @@ from tests.rig import faults
 from tests.rig.config import config_text
 from tests.rig.history import check, read_attempts
 from tests.rig.killer import Deed, Killer, standing, wait_whole
+from tests.rig.lateness import Lateness
 from tests.rig.load import Plan, body_of, run, schedule, written
 from tests.rig.plain_http import Answer as PlainAnswer
 from tests.rig.plain_http import Request, Server, listening
 from tests.rig.processes import ROOT, NotReady, Part, Replica, Rig, alive, cont, state_of, stop
-from tests.rig.report import BEGIN, END, Row, table, write
 from tests.rig.stand_in import KEY, StandIn, marker_of
 from tests.rig.stand_in import Settings as StandInSettings
 from tests.rig.stand_in_spott import Spott, listed_stages
@@ -488,19 +489,11 @@ def test_figures_are_judged_by_what_must_never_be() -> None:
     assert judged(figures) == ["lost: 2"]
 
 
-def test_a_report_goes_between_its_markers_and_tells_failures_first(tmp_path: Path) -> None:
-    rows = [
-        Row("A1", "kills | more", {"keys": 3000, "duplicate": 0, "settle_max": 1.25}, 7, 12.4),
-        Row("A2", "cuts", {"keys": 5, "lost": 1}, 8, 1.0, ["lost: 1"]),
-    ]
-    path = tmp_path / "docs" / "reliability.md"
-    write(path, "old")
-    path.write_text(path.read_text() + "\nKept.\n")
-    write(path, table(rows, "Two machines."))
-    text = path.read_text()
-    assert "old" not in text and text.endswith("Kept.\n") and text.count(BEGIN) == text.count(END) == 1
-    assert "| A1 | kills \\| more | keys 3,000, settle_max 1.25; none of duplicate | 7 | 12 |" in text
-    assert "| A2 | cuts | **lost: 1**. keys 5, lost 1 | 8 | 1 |" in text
-    path.write_text("no markers")
-    with pytest.raises(ValueError, match="markers"):
-        write(path, "x")
+def test_whoever_cannot_run_is_late() -> None:
+    with Lateness() as late:
+        time.sleep(0.05)
+        began = time.monotonic()
+        assert sum(itertools.repeat(1, 30_000_000)) == 30_000_000  # lets no other thread run
+        held = time.monotonic() - began
+        time.sleep(0.05)
+    assert late.worst >= held / 2

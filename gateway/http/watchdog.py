@@ -1,4 +1,4 @@
-"""Notices that the event loop does not run: something in it computes or waits where it should not."""
+"""Notices that the event loop does not run: something in it computes or waits where it should not. Counts its tasks."""
 
 import asyncio
 import logging
@@ -8,7 +8,7 @@ import time
 from types import FrameType, TracebackType
 from typing import Self
 
-from gateway.metrics import BLOCKED
+from gateway.metrics import BLOCKED, TASKS
 
 log = logging.getLogger("gateway")
 
@@ -24,12 +24,13 @@ blocked_seconds = 0.0
 class Watchdog:
     """While entered, in a running loop: a standstill is logged once, with where it is, and counted.
 
-    Costs four wake-ups of the loop and of a thread in each `limit`.
+    Costs four wake-ups of the loop and of a thread in each `limit`; at one of the four the loop's tasks are counted.
     """
 
     def __init__(self, limit: float = LIMIT_SECONDS) -> None:
         self._limit = limit
         self._beat = 0.0
+        self._ticks = 0
         self._owner = 0
         self._timer: asyncio.TimerHandle | None = None
         self._stop = threading.Event()
@@ -48,9 +49,13 @@ class Watchdog:
         self._stop.set()
         if self._timer is not None:
             self._timer.cancel()
+        TASKS.of().set(0)
 
     def _tick(self) -> None:
         self._beat = time.monotonic()
+        if self._ticks % _PER_LIMIT == 0:
+            TASKS.of().set(len(asyncio.all_tasks(self._loop)))
+        self._ticks += 1
         self._timer = self._loop.call_later(self._limit / _PER_LIMIT, self._tick)
 
     def _watch(self) -> None:

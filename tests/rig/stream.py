@@ -17,6 +17,8 @@ import uvloop
 
 from tests.rig.client import Client
 
+_KEPT = 20
+
 
 @dataclass(frozen=True)
 class Stream:
@@ -45,6 +47,8 @@ class Seen:
     """Codes of problems; `failed` words of the client; `unreadable` for an error that is no problem."""
     ends: list[tuple[float, int]] = field(default_factory=list)
     """(when, status), in the order of their ends."""
+    unreadable: list[str] = field(default_factory=list)
+    """The first of the errors that are no problems."""
     seconds: float = 0.0
 
     @property
@@ -66,6 +70,10 @@ class Seen:
             one for status, some in self.latencies.items() if not statuses or status in statuses for one in some
         )
         return those[min(len(those) - 1, int(len(those) * share))] * 1000 if those else 0.0
+
+    def slower(self, milliseconds: float) -> int:
+        """How many took longer, whatever came of them."""
+        return sum(one * 1000 > milliseconds for those in self.latencies.values() for one in those)
 
 
 class _Run:
@@ -118,7 +126,10 @@ class _Run:
         if not reply.status:
             self.seen.codes[reply.failed] += 1
         elif reply.status >= 400:
-            self.seen.codes[_code(reply.headers.get("content-type", ""), reply.body, reply.status)] += 1
+            code = _code(reply.headers.get("content-type", ""), reply.body, reply.status)
+            self.seen.codes[code] += 1
+            if code == "unreadable" and len(self.seen.unreadable) < _KEPT:
+                self.seen.unreadable.append(f"{reply.status} {reply.headers} {reply.body[:500]!r}")
 
 
 def _code(media: str, body: bytes, status: int) -> str:

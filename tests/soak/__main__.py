@@ -1,4 +1,4 @@
-"""Run rows of the acceptance matrix and write what came of them into docs/reliability.md.
+"""Run rows of the acceptance matrix and put what came of them in their places in docs/reliability.md.
 
     python -m tests.soak --rows A1,A2 --seed 7            the slices
     python -m tests.soak --full                           the whole, every row
@@ -6,26 +6,31 @@
     python -m tests.soak --rows B2,B5,C,F-faults          rows of the other sections, each with processes of its own
     python -m tests.soak --rows A1@machines               on two addresses, over one Valkey, behind a balancer
 
-Exit status 1 when a row did not reach its figure. Every seed is printed before its row begins.
+Exit status 1 when a row did not reach its figure. Every seed is printed before its row begins, and every row is written
+down as soon as it is over; rows that were not run stay as they were.
 """
 
 import argparse
+import os
 import secrets
 import shutil
 import sys
 import time
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 from tests.rig.processes import ROOT
-from tests.rig.report import Row, table, write
-from tests.soak import scenarios, scenarios_b, scenarios_f
+from tests.rig.report import Row, add
+from tests.soak import scenarios, scenarios_b, scenarios_f, scenarios_many
 from tests.soak.scenarios import Scenario
 from tests.soak.scenarios_f import PLOT
 from tests.soak.site import Ground, Site, ground, real
 
-SCENARIOS: dict[str, Scenario] = {**scenarios.SCENARIOS, **scenarios_b.SCENARIOS, **scenarios_f.SCENARIOS}
+SCENARIOS: dict[str, Scenario] = {
+    **scenarios.SCENARIOS, **scenarios_b.SCENARIOS, **scenarios_f.SCENARIOS, **scenarios_many.SCENARIOS,
+}  # fmt: skip
 
 
 def main() -> int:
@@ -44,7 +49,7 @@ def main() -> int:
     parser.add_argument("--lookup-lag", type=float, default=1.0)
     parser.add_argument("--index-lag", type=float, default=0.5)
     parser.add_argument("--lease", type=float, default=2.0)
-    parser.add_argument("--rate", type=float, default=100.0, help="keys a second")
+    parser.add_argument("--rate", type=float, default=0, help="A: keys a second, 100 unless told; F: requests a second")
     parser.add_argument("--folder", type=Path, help="keep histories, ledgers and logs here")
     parser.add_argument("--dry", action="store_true", help="write no report")
     given = parser.parse_args()
@@ -53,7 +58,7 @@ def main() -> int:
     if unknown:
         parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(every)}")
     seed = secrets.randbelow(10**6) if given.seed is None else given.seed
-    began, rows, drew = time.monotonic(), list[Row](), False
+    began, rows = time.monotonic(), list[Row]()
     for number, name in enumerate(names):
         if given.seconds and time.monotonic() - began > given.seconds:
             print(f"{name}: no time left", file=sys.stderr)  # noqa: T201  # its output
@@ -64,30 +69,46 @@ def main() -> int:
         folder = given.folder and given.folder / name
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
+        load = os.getloadavg()[0]
         site: AbstractContextManager[Site | Ground]
         if scenario.alone:
-            site = ground(replicas=given.replicas, workers=given.workers, folder=folder)
+            site = ground(replicas=given.replicas, workers=given.workers, folder=folder, rate=given.rate)
         else:
             site = real(
                 replicas=given.replicas, workers=given.workers, provider=given.provider, state=given.state,
-                lookup_lag=given.lookup_lag, index_lag=given.index_lag, lease=given.lease, rate=given.rate,
+                lookup_lag=given.lookup_lag, index_lag=given.index_lag, lease=given.lease, rate=given.rate or 100.0,
                 more=scenario.more, folder=folder, machines=machines,
             )  # fmt: skip
         with site as place:
             row = scenario.row(place, size, seed + number)
-            row = replace(row, name=name.replace("@machines", ", two machines over Valkey"))
-            drawn = place.folder / PLOT
-            if drawn.exists() and not given.dry:
-                shutil.copy(drawn, ROOT / "docs" / PLOT)
-                drew = True
+            row = replace(
+                row, name=name.replace("@machines", ", two machines over Valkey"), how=_how(given, scenario, size),
+                day=date.today().isoformat(), load=[load, os.getloadavg()[0]],
+            )  # fmt: skip
+            if not given.dry:
+                row = _written(row, place.folder / PLOT)
         rows.append(row)
         verdict = "passed" if row.passed else f"FAILED: {'; '.join(row.faults)}"
         print(f"{name}: {verdict} {dict(row.figures)}", flush=True)  # noqa: T201  # its output
-    if rows and not given.dry:
-        about = f"{given.replicas} replicas of {given.workers} workers, {'whole' if given.full else 'slice'}."
-        picture = f"\n\n![Memory of each worker in the last of these runs]({PLOT})" if drew else ""
-        write(ROOT / "docs" / "reliability.md", table(rows, about) + picture)
     return 0 if rows and all(row.passed for row in rows) else 1
+
+
+def _how(given: argparse.Namespace, scenario: Scenario, size: int) -> str:
+    """The size, and what of the arguments is not as it usually is."""
+    part = {scenario.whole: " (whole)", scenario.slice: " (slice)"}.get(size, "")
+    usual = (given.replicas, given.workers) == (2, 2)
+    unusual = "" if usual else f", {given.replicas} replicas of {given.workers}"
+    return f"{size:,}{part}{unusual}" + (f", {given.rate:g} a second" if given.rate else "")
+
+
+def _written(row: Row, drawn: Path) -> Row:
+    """In its place in the report, with its drawing."""
+    docs = ROOT / "docs"
+    if drawn.exists():
+        row = replace(row, picture=f"reliability-{row.name}.svg")
+        shutil.copy(drawn, docs / row.picture)
+    add(docs / "reliability.md", [row])
+    return row
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Lines over time as an SVG, for the documents."""
+"""Lines over time as an SVG, for the documents: one drawing below another."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +15,27 @@ class Line:
     points: Sequence[tuple[float, float]]
 
 
-def svg(title: str, lines: Sequence[Line], most: int = 600) -> str:
-    """The drawing; y begins at 0, and of each line at most `most` points are drawn."""
+@dataclass(frozen=True)
+class Panel:
+    """One drawing: what it shows, and its lines."""
+
+    title: str
+    lines: Sequence[Line]
+
+
+def svg(*panels: Panel, most: int = 600) -> str:
+    """The drawings; y begins at 0, and of each line at most `most` points are drawn."""
+    high = _HEIGHT * len(panels)
+    drawn = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {high}" font-family="sans-serif" font-size="11">',
+        f'<rect width="{_WIDTH}" height="{high}" fill="#fff"/>',
+    ]
+    for number, panel in enumerate(panels):
+        drawn += [f'<g transform="translate(0 {_HEIGHT * number})">', *_drawn(panel.title, panel.lines, most), "</g>"]
+    return "\n".join([*drawn, "</svg>", ""])
+
+
+def _drawn(title: str, lines: Sequence[Line], most: int) -> list[str]:
     points = [point for line in lines for point in line.points] or [(0.0, 0.0)]
     right, top = max(x for x, _ in points) or 1.0, max(y for _, y in points) * 1.1 or 1.0
     wide, high = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
@@ -24,12 +43,7 @@ def svg(title: str, lines: Sequence[Line], most: int = 600) -> str:
     def place(x: float, y: float) -> str:
         return f"{_LEFT + x / right * wide:.1f},{_TOP + high - y / top * high:.1f}"
 
-    drawn = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
-        'font-family="sans-serif" font-size="11">',
-        f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>',
-        f'<text x="{_LEFT}" y="18" font-size="13">{_escaped(title)}</text>',
-    ]
+    drawn = [f'<text x="{_LEFT}" y="18" font-size="13">{_escaped(title)}</text>']
     for part in range(5):
         x, y = right * part / 4, top * part / 4
         at_x, at_y = _LEFT + wide * part / 4, _TOP + high - high * part / 4
@@ -44,7 +58,7 @@ def svg(title: str, lines: Sequence[Line], most: int = 600) -> str:
         drawn.append(
             f'<text x="{_LEFT + wide + 8}" y="{_TOP + 12 + 16 * number}" fill="{colour}">{_escaped(line.name)}</text>'
         )
-    return "\n".join([*drawn, "</svg>", ""])
+    return drawn
 
 
 def _escaped(text: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
+from random import Random
 from typing import Any
 
 from adapters.spott import sandbox_seeds
@@ -25,6 +26,7 @@ from tests.operating import Load, Server, until
 from tests.rig.client import request_bytes
 from tests.rig.config import config_text
 from tests.rig.faults import Rule, black_hole, latency, slow_close
+from tests.rig.lateness import Lateness
 from tests.rig.processes import Part, Replica
 from tests.rig.stream import Seen, Stream, run
 from tests.soak.scenarios import Figures, Scenario
@@ -107,15 +109,20 @@ def amplified(ground: Ground, size: int, seed: int) -> Figures:
 
 
 def stalled(ground: Ground, size: int, seed: int) -> Figures:
-    """B4: 0.9 s, half a head, then a stall; the deadline is 1 s. The control run asks one by one."""
+    """B4: 0.9 s, half a head, then a stall; the deadline is 1 s. The control run asks one by one, 60 times at most.
+
+    What is held against the deadline itself is the control's median: the machine has no part in that, a deadline that
+    begins anew has.
+    """
     at = started(ground, OFF, timeout="1s")
     stall = Rule("stall", forward=False, script=(0.9, "HTTP/1.1 200 OK\r\nContent-"), end="silence", method="GET")
     with _played(at.to_raze, stall):
-        control = run(Stream("control", at.urls, at.reads(), clients=1, count=max(10, size // 20)))["control"]
-        seen = run(Stream("reads", at.urls, at.reads(), rate=50, count=size))["reads"]
+        control = run(Stream("control", at.urls, at.reads(), clients=1, count=min(60, max(2, size // 20))))["control"]
+        seen = run(Stream("reads", at.urls, at.reads(), rate=100, count=size))["reads"]
     return {
         "requests": seen.total, "failed": seen.total - seen.count(504), "no_problem_json": seen.codes["unreadable"],
-        "p999_ms": seen.p(0.999), "control_p999_ms": control.p(0.999), "ratio_p999": seen.p(0.999) / control.p(0.999),
+        "p999_ms": seen.p(0.999), "control_p999_ms": control.p(0.999),
+        "control_beyond_deadline_ms": max(0.0, control.p(0.5) - 1000), "ratio_p999": seen.p(0.999) / control.p(0.999),
         "unhandled": ground.unhandled(),
     }  # fmt: skip
 
@@ -129,17 +136,18 @@ def black_holed(ground: Ground, size: int, seed: int) -> Figures:
     idle = run(spott, raze)
     with _played(at.to_raze, black_hole()):
         # Until each worker knows.
-        run(Stream("first", at.urls, at.reads(), rate=50, seconds=4))
+        run(Stream("first", at.urls, at.reads(), rate=50, seconds=min(4, 2 * size)))
         dead = run(spott, raze)
     began = time.monotonic()
     until(lambda: ask(f"{at.urls[0]}/v1/opportunities/raze:{at.ids[0]}").status == 200, 30)
     back = time.monotonic() - began
-    fast = dead["raze"].p(0.99, 503)
+    fast = dead["raze"].p(0.99)
     return {
         "requests": dead["spott"].total, "failed": dead["spott"].total - dead["spott"].count(200),
         "spott_p99_ms": dead["spott"].p(0.99), "control_p99_ms": idle["spott"].p(0.99),
         "ratio_p99": dead["spott"].p(0.99) / idle["spott"].p(0.99),
-        "dead_p99_ms": fast, "dead_fast_share": dead["raze"].share(503), "ratio_dead": fast / idle["raze"].p(0.99),
+        "dead_requests": dead["raze"].total, "dead_slow": dead["raze"].slower(50), "dead_p99_ms": fast,
+        "dead_fast_share": dead["raze"].share(503), "ratio_dead": fast / idle["raze"].p(0.99),
         "back_seconds": back, "back_late": max(0.0, back - open_seconds - 1.0),
         "no_problem_json": dead["raze"].codes["unreadable"], "unhandled": ground.unhandled(),
     }  # fmt: skip
@@ -172,22 +180,28 @@ def flooded(ground: Ground, size: int, seed: int) -> Figures:
 
 
 def twice_the_capacity(ground: Ground, size: int, seed: int) -> Figures:
-    """B7: what a worker with 8 slots before a provider of 100 ms can do, then twice that, then half."""
+    """B7: what a worker with 8 slots before a provider of 100 ms can do, then twice that, then half for 8 s at most.
+
+    Four calls wait for each slot, so half a second in all: who is served after much longer stood in a queue that grows.
+    """
     at = started(ground, {**OFF, "limits": {"concurrency": 8, "per_caller": 1000}}, replicas=1, workers=1)
     at.to_raze.play(latency(0.1))
     peak = run(Stream("peak", at.urls, at.reads(), clients=16, seconds=size))["peak"]
     most = peak.count(200) / peak.seconds
-    alone = run(Stream("control", at.urls, [request_bytes("GET", "/v1/none", {})], rate=20, seconds=2))["control"]
+    alone = run(Stream("control", at.urls, [request_bytes("GET", "/v1/none", {})], rate=20, seconds=min(2, size)))[
+        "control"
+    ]
     over = run(Stream("over", at.urls, at.reads(), rate=2 * most, seconds=size))["over"]
     began = time.monotonic()
-    after = run(Stream("after", at.urls, at.reads(), rate=most / 2, seconds=8))["after"]
+    after = run(Stream("after", at.urls, at.reads(), rate=most / 2, seconds=min(8, 2 * size)))["after"]
     bad = [when for when, status in after.ends if status != 200]
     good = over.count(200) / over.seconds
     return {
         "peak_a_second": most, "goodput_share": good / most, "shed": over.count(503, 429), "total": over.total,
         "else": over.total - over.count(200, 503, 429), "shed_p50_ms": over.p(0.5, 503, 429),
         "shed_p99_ms": over.p(0.99, 503, 429),
-        "control_p99_ms": alone.p(0.99), "ratio_shed": over.p(0.99, 503, 429) / alone.p(0.99),
+        "served_p99_ms": over.p(0.99, 200), "control_p99_ms": alone.p(0.99),
+        "ratio_shed": over.p(0.99, 503, 429) / alone.p(0.99),
         "recovery_seconds": max(bad, default=began) - began, "no_problem_json": over.codes["unreadable"],
         "unhandled": ground.unhandled(),
     }  # fmt: skip
@@ -277,7 +291,10 @@ def budgeted_on_machines(ground: Ground, size: int, seed: int) -> Figures:
 
 
 def garbage(ground: Ground, size: int, seed: int) -> Figures:
-    """C: every kind by every method from every provider, `size` times over."""
+    """C: every kind by every method from every provider, in an order of the seed's, until `size` of them have been asked.
+
+    A request may take its deadline and 0.1 s; how late the machine itself was is not held against the gateway, and told.
+    """
     lanes = 8
     with Provider(KINDS) as provider:
         replica = ground.rig.gateway(config_of(provider, lanes), 1)
@@ -293,15 +310,17 @@ def garbage(ground: Ground, size: int, seed: int) -> Figures:
             finally:
                 free[cell.speaker].put(connection)
 
-        wrong: list[str] = []
-        with ThreadPoolExecutor(lanes) as pool:
-            for _ in range(size):
-                wrong += [one for found in pool.map(work, CELLS) for one in found]
+        rounds = [Random(seed + number).sample(CELLS, len(CELLS)) for number in range(1 + size // len(CELLS))]
+        cells = itertools.islice(itertools.chain.from_iterable(rounds), size)
+        with ThreadPoolExecutor(lanes) as pool, Lateness() as late:
+            wrong = [one for found in pool.map(work, cells) for one in found]
         if wrong:
             (ground.folder / "wrong.txt").write_text("\n".join(wrong))
         return {
-            "kinds": len(KINDS), "requests": 2 * size * len(CELLS), "wrong": len(wrong), "reused": len(provider.reused),
-            "stray": len(provider.strays), "beyond_deadline_ms": caller.slowest * 1000, "unhandled": ground.unhandled(),
+            "kinds": len(KINDS), "requests": 2 * size, "wrong": len(wrong), "reused": len(provider.reused),
+            "stray": len(provider.strays), "beyond_deadline_ms": caller.slowest * 1000,
+            "machine_late_ms": late.worst * 1000, "beyond_both_ms": max(0.0, caller.slowest - late.worst) * 1000,
+            "unhandled": ground.unhandled(),
         }  # fmt: skip
 
 
@@ -312,21 +331,23 @@ def _row(name: str, sentence: str, slice_: int, whole: int, work: Any, **bounds:
 SCENARIOS: Mapping[str, Scenario] = {
     one.name: one
     for one in (
-        _row("B2", "the provider answers 503 to everything", 12, 60, amplified, most={"amplification": 1.2},
-             least={"after_share": 1.0}),
-        _row("B4", "0.9 s, then a stall, the deadline being 1 s", 200, 5_000, stalled, most={"ratio_p999": 1.05}),
-        _row("B5", "one of two providers is a black hole", 5, 60, black_holed,
+        _row("B2", "the provider answers 503 to everything, for so many seconds", 12, 60, amplified,
+             most={"amplification": 1.2}, least={"after_share": 1.0}),
+        _row("B4", "0.9 s, then a stall, the deadline being 1 s", 200, 5_000, stalled,
+             most={"ratio_p999": 1.05, "control_beyond_deadline_ms": 50}),
+        _row("B5", "one of two providers is a black hole, for so many seconds", 5, 60, black_holed,
              most={"ratio_p99": 1.2, "dead_p99_ms": 50, "back_late": 0}, least={"dead_fast_share": 0.9}),
-        _row("B6", "one caller floods", 5, 60, flooded, least={"quiet_share": 0.999, "loud_429": 1}),
-        _row("B7", "twice the capacity", 5, 60, twice_the_capacity, most={"shed_p99_ms": 20, "recovery_seconds": 5},
-             least={"goodput_share": 0.9}),
+        _row("B6", "one caller floods, for so many seconds", 5, 30, flooded, least={"quiet_share": 0.999, "loud_429": 1}),
+        _row("B7", "twice the capacity of one worker, for so many seconds", 5, 30, twice_the_capacity,
+             most={"shed_p99_ms": 20, "served_p99_ms": 800, "recovery_seconds": 5}, least={"goodput_share": 0.9}),
         _row("B9", "the provider closes idle connections under us", 1_000, 10_000, idle_closes),
         _row("B10", "rolling restarts under load", 3, 20, restarted),
-        _row("B11", "a budget of 100 calls in 10 s, 20 callers, two replicas over one file", 600, 10_000, budgeted,
+        _row("B11", "a budget of 100 calls in 10 s, 20 callers, two replicas over one file", 600, 3_000, budgeted,
              least={"spent_share": 0.6}),
-        _row("B11-valkey", "the same over one Valkey, as on two machines", 600, 10_000, budgeted_on_machines,
+        _row("B11-valkey", "the same over one Valkey, as on two machines", 600, 3_000, budgeted_on_machines,
              least={"spent_share": 0.6}),
-        _row("C", "every kind of garbage by every method from every provider", 1, 20, garbage),
+        _row("C", "every kind of garbage by every method from every provider, 8 at once; one worker", len(CELLS),
+             8 * len(CELLS), garbage, most={"beyond_both_ms": 100}),
     )
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.rig.config import config_text
+from tests.rig.planted import environ_of
 from tests.rig.processes import Part, Replica, Rig
 from tests.state_server import SAFE, StateServer
 
@@ -34,6 +35,9 @@ class Site:
     """That every request of the load carries."""
 
 
+_UNFORESEEN = ("Traceback (most recent call last)", "internal-error", "Exception in ASGI", "was never retrieved")
+
+
 @dataclass
 class Ground:
     """An empty place: a folder, and a rig that ends whatever is started in it."""
@@ -42,19 +46,24 @@ class Ground:
     rig: Rig
     replicas: int = 2
     workers: int = 2
+    rate: float = 0.0
+    """Requests a second for a row that can have any; 0: its own."""
 
     def unhandled(self) -> int:
         """How often anything that was started spoke of what nobody had foreseen."""
         logs = [path.read_text("utf-8", "replace") for path in self.folder.glob("gateway*.stderr")]
-        return sum(log.count("Traceback (most recent call last)") + log.count("internal-error") for log in logs)
+        return sum(log.count(word) for log in logs for word in _UNFORESEEN)
 
 
 @contextlib.contextmanager
-def ground(*, replicas: int = 2, workers: int = 2, folder: Path | None = None) -> Iterator[Ground]:
-    """For a scenario that brings up everything itself."""
+def ground(
+    *, replicas: int = 2, workers: int = 2, folder: Path | None = None, rate: float = 0.0, plant: str = ""
+) -> Iterator[Ground]:
+    """For a scenario that brings up everything itself; with `plant` its gateways break one promise."""
     with contextlib.ExitStack() as stack:
         place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
-        yield Ground(place, stack.enter_context(Rig(place)), replicas, workers)
+        rig = stack.enter_context(Rig(place, environ_of(plant, place) if plant else None))
+        yield Ground(place, rig, replicas, workers, rate)
 
 
 @contextlib.contextmanager
@@ -71,14 +80,16 @@ def real(
     more: Mapping[str, Any] | None = None,
     folder: Path | None = None,
     machines: bool = False,
+    plant: str = "",
 ) -> Iterator[Site]:
     """Real gateways over one store, a SQLite file in the run's folder unless told otherwise; `more` is configuration.
 
     `machines`: they listen on two addresses, as on two machines, share one Valkey, and are reached by a TCP balancer only.
+    `plant`: they break one promise.
     """
     with contextlib.ExitStack() as stack:
         place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
-        rig = stack.enter_context(Rig(place))
+        rig = stack.enter_context(Rig(place, environ_of(plant, place) if plant else None))
         stand_in = rig.stand_in(provider, lag=index_lag)
         proxy = rig.proxy(stand_in.port)
         store = state or f"sqlite:///{place / 'state.db'}"
