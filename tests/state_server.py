@@ -32,14 +32,22 @@ def program() -> Path:
     return path
 
 
+def _free_port() -> int:
+    """A port such that the one 10,000 above exists too: a server that is part of a cluster takes that as well."""
+    while True:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port: int = free.getsockname()[1]
+        if port < 55_000:
+            return port
+
+
 class StateServer:
     """A server that can be stopped, started again with what it kept, and held up."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder, self.settings = folder, settings
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
