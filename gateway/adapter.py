@@ -294,7 +294,12 @@ class Adapter:
     @classmethod
     def operations(cls) -> tuple[str, ...]:
         """What this provider can do, derived from the methods that exist."""
-        return tuple(operation for operation in OPERATIONS if callable(getattr(cls, operation, None)))
+        return tuple(operation for operation in OPERATIONS if cls.can(operation))
+
+    @classmethod
+    def can(cls, operation: str) -> bool:
+        """Whether this is one of `operations()`."""
+        return operation in OPERATIONS and callable(getattr(cls, operation, None))
 
     @classmethod
     def dialect_names(cls) -> tuple[str, ...]:

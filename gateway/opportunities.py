@@ -434,7 +434,7 @@ class Opportunities:
 
     def need(self, operation: str) -> None:
         """Raise `Problem("operation-not-supported")` unless the adapter has the operation."""
-        if operation in self.adapter.operations():
+        if self.adapter.can(operation):
             return
         write: Outcome | None = None if operation in ("get", "list") else "not_applied"
         can = ", ".join(self.adapter.operations())

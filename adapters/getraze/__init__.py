@@ -253,9 +253,9 @@ class GetRaze(Adapter):
 
     def budget_left(self, reply: Reply) -> BudgetLeft | None:
         """The three `X-RateLimit-` headers that every answer carries."""
-        limit, remaining, reset = (
-            _whole(reply.headers.get(f"x-ratelimit-{name}")) for name in ("limit", "remaining", "reset")
-        )
+        told = reply.headers
+        limit, remaining = _whole(told.get("x-ratelimit-limit")), _whole(told.get("x-ratelimit-remaining"))
+        reset = _whole(told.get("x-ratelimit-reset"))
         if limit is None and remaining is None:
             return None
         return BudgetLeft(limit, remaining, float(reset) if reset is not None else None)

@@ -17,16 +17,19 @@ import re
 import resource
 import sys
 import termios
+import urllib.parse
 import uuid
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
+import httptools
 import uvicorn
+from starlette.types import Message
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from gateway import spans
 from gateway.errors import Problem
-from gateway.http.app import PROBLEM, Answer
+from gateway.http.app import PROBLEM, Answer, App
 from gateway.http.observing import count
 from gateway.metrics import OTHER
 from gateway.strict_json import dumps
@@ -60,6 +63,30 @@ def most_connections() -> int:
     return 1_000_000 if soft == resource.RLIM_INFINITY else max(soft // 2, soft - 512)
 
 
+def _nothing() -> None:
+    """What is left to do after an answer: nothing."""
+
+
+async def _receive_nothing() -> Message:
+    """What a request without a body has beyond its headers, as far as anybody here wants to know."""
+    return {"type": "http.disconnect"}
+
+
+def _answered() -> RequestResponseCycle:
+    cycle = RequestResponseCycle(
+        scope={}, transport=None, flow=None, logger=log, access_logger=log, access_log=False,  # type: ignore[typeddict-item, arg-type]
+        default_headers=[], message_event=asyncio.Event(), expect_100_continue=False, keep_alive=True, on_response=_nothing,
+    )  # fmt: skip
+    cycle.response_started = cycle.response_complete = True
+    return cycle
+
+
+_ANSWERED = _answered()
+"""Stands for every request that was answered at once."""
+_BODILESS = frozenset({"GET", "HEAD"})
+_CLOSE = b"connection: close\r\n\r\n"
+
+
 class Protocol(HttpToolsProtocol):
     """httptools with limits on target, headers, time and number, and problems instead of plain text."""
 
@@ -85,6 +112,10 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
+        self._scope = {
+            "type": "http", "asgi": {"version": self.asgi_version, "spec_version": "2.3"}, "http_version": "1.1",
+            "server": self.server, "client": self.client, "scheme": self.scheme, "root_path": "", "state": {},
+        }  # fmt: skip
         self._until = self.loop.time() + HEADER_SECONDS
         self._timer = self.loop.call_later(HEADER_SECONDS, self._look)
         if len(self.connections) > self.most:
@@ -150,40 +181,72 @@ class Protocol(HttpToolsProtocol):
         self._seen = self._hosts = 0
         self._heading = self._partial = True
         self._until = self.loop.time() + HEADER_SECONDS
-        super().on_message_begin()
+        self.url = b""
+        self.expect_100_continue = False
+        headers: list[tuple[bytes, bytes]] = []
+        self.headers = headers
+        self.scope = {**self._scope, "headers": headers}  # type: ignore[typeddict-item]  # the rest comes with the headers' end
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url), TARGET_BYTES, "uri-too-long", f"The request target is longer than {TARGET_BYTES} bytes.")
         if b"#" in url:
             raise ValueError("a fragment is no part of a request target")
-        super().on_url(url)
+        self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         most = TARGET_BYTES + HEADERS_BYTES
         self._count(len(name) + len(value) + 4, most, "headers-too-large", f"The headers exceed {HEADERS_BYTES} bytes.")
-        if len(name) == 4 and name.lower() == b"host":
+        name = name.lower()
+        if name == b"host":
             self._hosts += 1
             if self._hosts > 1 or not _HOST.match(value):
                 raise ValueError("not one plain host")
-        elif len(name) == 17 and name.lower() == b"transfer-encoding" and value.strip().lower() != b"chunked":
+        elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
             raise ValueError("another coding than chunked")
-        super().on_header(name, value)
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def data_received(self, data: bytes) -> None:
         self._at_once = 0
         super().data_received(data)
 
     def on_headers_complete(self) -> None:
-        version = self.parser.get_http_version()
+        """As uvicorn's, but that what can be answered at once is, without anything that a longer way would need."""
+        parser, scope = self.parser, self.scope
+        version = parser.get_http_version()
         if version not in _VERSIONS or (version == "1.1" and not self._hosts):
             raise ValueError("another version, or no host")
         self._heading = False
-        before = self.cycle
-        if self._draining or self.parser.should_upgrade():
-            self._at_once = AT_ONCE  # what is said of the connection below has to be said before the answer
-        super().on_headers_complete()
-        if self.parser.should_upgrade():
-            self.cycle.keep_alive = False  # no other protocol is spoken here, and the parser reads no further
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope["path"] = urllib.parse.unquote(path) if "%" in path else path
+        scope["raw_path"] = url.path
+        scope["query_string"] = url.query or b""
+        before, upgrades = self.cycle, parser.should_upgrade()  # no other protocol is spoken here, nor read any further
+        keep_alive = version != "1.0" and parser.should_keep_alive() and not upgrades
+        waits: Awaitable[Answer | None] | None = None
+        if (before is None or before.response_complete) and keep_alive and not self._draining:
+            coming = self._coming(scope)
+            if isinstance(coming, Answer):
+                self.cycle = _ANSWERED
+                self._write(coming, True)
+                return
+            waits = coming
+        cycle = self.cycle = RequestResponseCycle(
+            scope=scope, transport=self.transport, flow=self.flow, logger=self.logger, access_logger=self.access_logger,
+            access_log=False, default_headers=self.server_state.default_headers, message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue, keep_alive=keep_alive, on_response=self.on_response_complete,
+        )  # fmt: skip
+        if waits is not None:
+            self._run(self._answer(cycle, waits))
+        elif before is None or before.response_complete:
+            self._start_asgi_task(cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
         if self._draining:
             self._close_after(before)
 
@@ -193,19 +256,22 @@ class Protocol(HttpToolsProtocol):
             self._until = self.loop.time() + KEEP_ALIVE_SECONDS
         super().on_message_complete()
 
+    def _coming(self, scope: Any) -> Answer | Awaitable[Answer | None] | None:
+        """The answer to a request without a body, at once or to be waited for; None where it has to take its turn."""
+        if scope["method"] not in _BODILESS or self._at_once >= AT_ONCE:
+            return None
+        if self.transport.is_closing() or self.flow.write_paused or spans.tracer is not None:
+            return None
+        self._at_once += 1
+        app: App = self.app  # as `uvicorn_config` was given it
+        return app.answer(scope, _receive_nothing)
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        """Answer at once what can be, without a task; else as uvicorn does, but for how the answer is written."""
-        if self.transport.is_closing():
-            return  # nobody would see the answer
-        if self._at_once >= AT_ONCE or self.flow.write_paused or spans.tracer is not None:
-            super()._start_asgi_task(cycle, app)  # in a context of its own, and behind what waits already
-            return
-        coming = app.answer(cycle.scope, cycle.receive)
-        if isinstance(coming, Answer):
-            self._at_once += 1
-            self._write(cycle, coming)
-            return
-        task = self.loop.create_task(self._answer(cycle, coming))
+        if not self.transport.is_closing():  # else nobody would see the answer
+            super()._start_asgi_task(cycle, app)
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
@@ -214,23 +280,22 @@ class Protocol(HttpToolsProtocol):
         if self.flow.write_paused and not cycle.disconnected:
             await self.flow.drain()
         if answer is not None and not cycle.disconnected:
-            self._write(cycle, answer)
+            cycle.response_started = cycle.response_complete = True
+            cycle.on_response = _nothing  # it holds this protocol, which holds the cycle
+            self._write(answer, cycle.keep_alive)
 
-    def _write(self, cycle: RequestResponseCycle, answer: Answer) -> None:
+    def _write(self, answer: Answer, keep_alive: bool) -> None:
         """Send an answer, and go on to the next request."""
         lines = [STATUS_LINE[answer.status]]
         for name, value in (*self.server_state.default_headers, *answer.headers):
-            lines.append(b"%b: %b\r\n" % (name, value))
             if name == b"connection":
-                cycle.keep_alive = False  # `close`, the only thing that we ever say of it
-        if not cycle.keep_alive:
-            lines.append(b"connection: close\r\n")
-        lines.append(b"\r\n")
+                keep_alive = False  # `close` is all that we ever say of it
+            else:
+                lines.append(b"%b: %b\r\n" % (name, value))
+        lines.append(b"\r\n" if keep_alive else _CLOSE)
         head = b"".join(lines)
-        cycle.response_started = cycle.response_complete = True
-        cycle.on_response = _nothing  # it holds this protocol, which holds the cycle
-        cycle.message_event.set()
-        if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines) or b"\0" in head:
+        ends = len(lines) if keep_alive else len(lines) + 1
+        if head.count(b"\n") != ends or head.count(b"\r") != ends or b"\0" in head:
             log.error("an answer was not sent: a header of ours holds the end of a line")
             self.transport.abort()
             return
@@ -238,7 +303,7 @@ class Protocol(HttpToolsProtocol):
             self.transport.write(head + answer.body)
         else:
             self.transport.writelines((head, answer.body))
-        if not cycle.keep_alive:
+        if not keep_alive:
             self.transport.close()
         self.on_response_complete()
 
@@ -315,10 +380,6 @@ class Protocol(HttpToolsProtocol):
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(head.encode("latin-1") + body)
             self.transport.close()
-
-
-def _nothing() -> None:
-    """What is left to do after an answer: nothing."""
 
 
 def uvicorn_config(app: Any, **settings: Any) -> uvicorn.Config:
