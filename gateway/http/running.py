@@ -38,9 +38,12 @@ def configure_logging() -> None:
     logs.configure(form, every_request=os.environ.get(logs.ACCESS, "0") not in ("", "0"))
 
 
-def _spare_the_collector() -> None:
-    """What is there by now lives as long as the process, so that the garbage collector need not look at it ever again; and
-    requests leave no cycles behind, so that it need not look every few of them."""
+def spare_the_collector() -> None:
+    """To be called by a process that serves and does nothing else, once it does.
+
+    What is there by then lives as long as the process, so that the garbage collector need not look at it ever again; and
+    requests leave no cycles behind, so that it need not look every few of them.
+    """
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS, 20, 20)
 
@@ -74,7 +77,6 @@ class Running(uvicorn.Server):
 
         self.servers = [await loop.create_server(protocol, sock=sock, backlog=2048) for sock in self._listeners]
         self.started = True
-        _spare_the_collector()
         self.ready.set()
 
     async def main_loop(self) -> None:

@@ -21,7 +21,7 @@ from gateway.http.app import App
 from gateway.http.control import Control, InForce, NotReloaded, NotStarted, Setup
 from gateway.http.listening import listening, url_of
 from gateway.http.pidfile import PidFile, default_path
-from gateway.http.running import Running, configure_logging
+from gateway.http.running import Running, configure_logging, spare_the_collector
 from gateway.http.table import routes
 from gateway.state.opening import state_of
 from gateway.state.store import StateUnavailable, UnsafeStore
@@ -146,6 +146,7 @@ class Alone(Control):
         ready = asyncio.create_task(self._server.ready.wait())
         await asyncio.wait({self._serving, ready}, return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
+        spare_the_collector()
         if self._serving.done():
             self._serving.result()
 

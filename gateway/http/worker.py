@@ -22,7 +22,7 @@ from gateway import metrics
 from gateway.gateway import Gateway
 from gateway.http.app import App
 from gateway.http.channel import Alive, Channel, Drain, Failed, InUse, Quiet, Ready, Retired, Stop, Use
-from gateway.http.running import GRACE_SECONDS, Running, configure_logging
+from gateway.http.running import GRACE_SECONDS, Running, configure_logging, spare_the_collector
 from gateway.http.table import routes
 
 log = logging.getLogger("gateway")
@@ -83,6 +83,7 @@ class _Worker:
         await asyncio.wait({serving, began}, return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
             return self._failed(str(serving.exception() or "stopped before it served"))
+        spare_the_collector()
         channel.send(Ready())
         for work in (self._listen(), self._beat()):
             self._also(asyncio.create_task(work))

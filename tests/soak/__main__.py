@@ -36,7 +36,7 @@ SCENARIOS: dict[str, Scenario] = {
 def main() -> int:
     """The exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    every = [*SCENARIOS, *(f"{name}@machines" for name in ("A1", "A5", "A9"))]
+    every = [*SCENARIOS, *(f"{name}@machines" for name in ("A1", "A5", "A9", "D-ryw"))]
     parser.add_argument("--rows", default=",".join(every), help=f"of {', '.join(every)}; all by default")
     parser.add_argument("--seconds", type=float, default=0, help="begin no row after so many seconds; 0: run them all")
     parser.add_argument("--seed", type=int, default=None, help="of the first row; the next has the next")
