@@ -52,7 +52,7 @@ def spare_the_collector() -> None:
 
 @contextlib.contextmanager
 def closed_in_time() -> Iterator[None]:
-    """Around the closing of an event loop that has done all its work: it takes `CLOSE_SECONDS` at most, or the process ends.
+    """Around the closing of an event loop that has done all its work: `CLOSE_SECONDS` at most, or the process ends.
 
     uvloop's `close` has been seen to wait for a socket for ever. What had to be sent or kept has been by then.
     """
