@@ -18,6 +18,7 @@ from typing import Literal
 
 import cachetools
 
+from gateway.ending import end
 from gateway.errors import Problem
 from gateway.logs import where
 from gateway.state.store import Board, StateUnavailable
@@ -298,9 +299,7 @@ class Cache:
 
     async def aclose(self) -> None:
         """End the calls under way."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
 
 
 async def _past(deadline: float, fetch: Fetch) -> Served:

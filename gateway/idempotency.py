@@ -23,6 +23,7 @@ import msgspec
 
 from gateway.about import About
 from gateway.adapter import Call
+from gateway.ending import end
 from gateway.errors import Problem
 from gateway.ledger import Plan
 from gateway.metrics import KEYED, STATE_ERRORS
@@ -217,9 +218,7 @@ class Idempotency:
         """Wait for the writes that are under way; what is only waiting for the store is given up, and logged."""
         await asyncio.gather(*(task for task in self._running if not task.get_name().startswith("report")),
                              return_exceptions=True)  # fmt: skip
-        for task in list(self._running):
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await end(self._running)
 
     # --- claiming
 

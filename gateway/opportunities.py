@@ -15,6 +15,7 @@ from typing import Protocol
 from gateway.adapter import Adapter, Call, CannotSend, Reply, Stage
 from gateway.cache import list_version, record_version
 from gateway.connections import Connection
+from gateway.ending import end
 from gateway.errors import CallFailed, FieldError, Outcome, Problem
 from gateway.explaining import explain
 from gateway.failures import bad_answer, problem_of_failure, problem_of_reply
@@ -303,8 +304,7 @@ class Opportunities:
     async def aclose(self) -> None:
         """Give up what could not be told until now."""
         if self._telling is not None:
-            self._telling.cancel()
-            await asyncio.gather(self._telling, return_exceptions=True)
+            await end([self._telling])
 
     def _versions(self, native_id: str) -> tuple[str, ...]:
         return (record_version(self.name, native_id), list_version(self.name))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.about import About
+from gateway.ending import end
 from gateway.errors import Problem
 from gateway.idempotency import Kept
 from gateway.ledger import settle
@@ -55,8 +56,7 @@ class Settler:
     async def aclose(self) -> None:
         """End the rounds; a look under way is given up, and made again by whoever comes next."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end([self._task])
 
     async def _rounds(self) -> None:
         while True:

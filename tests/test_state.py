@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from gateway.ending import end
 from gateway.state import claims
 from gateway.state.claims import Claim
 from gateway.state.opening import state_of
@@ -331,3 +332,28 @@ def test_a_caller_that_leaves_disturbs_nobody(url: str) -> None:
         await store.aclose()
 
     asyncio.run(run())
+
+
+def test_a_task_that_takes_a_cancellation_for_an_answer_is_ended_all_the_same() -> None:
+    async def main() -> None:
+        taken = 0
+
+        async def deaf() -> None:
+            nonlocal taken
+            while taken < 3:
+                try:
+                    await asyncio.sleep(60)
+                except asyncio.CancelledError:
+                    taken += 1
+            await asyncio.sleep(60)
+
+        async def broken() -> None:
+            raise RuntimeError
+
+        tasks = [asyncio.create_task(work) for work in (deaf(), broken(), asyncio.sleep(60))]
+        await asyncio.sleep(0.01)
+        await asyncio.wait_for(end(tasks), 5)
+        assert taken == 3 and all(task.done() for task in tasks)
+        await end([])
+
+    asyncio.run(main())

@@ -9,6 +9,7 @@ import contextlib
 import gc
 import logging
 import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ GRACE_SECONDS = 15.0
 _FRESH_SECONDS = 1.0
 """How long a connection that has not asked anything yet may take to do so once nothing new is taken."""
 _STEP = 0.02
+CLOSE_SECONDS = 5.0
 YOUNG_OBJECTS = 10_000
 """How many objects more than there were are made before the garbage collector looks for cycles among them."""
 
@@ -46,6 +48,18 @@ def spare_the_collector() -> None:
     """
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS, 20, 20)
+
+
+@contextlib.contextmanager
+def closed_in_time() -> Iterator[None]:
+    """Around the closing of an event loop that has done all its work: `CLOSE_SECONDS` at most, or the process ends.
+
+    uvloop's `close` has been seen to wait for a socket for ever. What had to be sent or kept has been by then.
+    """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, CLOSE_SECONDS)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 class Running(uvicorn.Server):

@@ -21,7 +21,7 @@ from gateway.http.app import App
 from gateway.http.control import Control, InForce, NotReloaded, NotStarted, Setup
 from gateway.http.listening import listening, url_of
 from gateway.http.pidfile import PidFile, default_path
-from gateway.http.running import Running, configure_logging, spare_the_collector
+from gateway.http.running import Running, closed_in_time, configure_logging, spare_the_collector
 from gateway.http.table import routes
 from gateway.state.opening import state_of
 from gateway.state.store import StateUnavailable, UnsafeStore
@@ -74,6 +74,8 @@ def serve(config: Config, how: Serving) -> None:
                 runner.run(_run(how.workers, setup))
             except UnsafeStore as error:
                 raise NotStarted(f"state store: {error}") from None
+            with closed_in_time():
+                runner.close()
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from gateway import metrics
 from gateway.gateway import Gateway
 from gateway.http.app import App
 from gateway.http.channel import Alive, Channel, Drain, Failed, InUse, Quiet, Ready, Retired, Stop, Use
-from gateway.http.running import GRACE_SECONDS, Running, configure_logging, spare_the_collector
+from gateway.http.running import GRACE_SECONDS, Running, closed_in_time, configure_logging, spare_the_collector
 from gateway.http.table import routes
 
 log = logging.getLogger("gateway")
@@ -38,7 +38,10 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(os.getppid(),), name="parent", daemon=True).start()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        sys.exit(runner.run(_Worker(listener).work(channel)))
+        status = runner.run(_Worker(listener).work(channel))
+        with closed_in_time():
+            runner.close()
+    sys.exit(status)
 
 
 def _end_with(parent: int) -> None:

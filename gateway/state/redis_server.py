@@ -67,6 +67,10 @@ class RedisServer:
                 return await client.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py's
         except TimeoutError:
             text, kind = "did not answer in time", StateUnavailable
+        except asyncio.CancelledError:
+            if _is_for_us():
+                raise
+            text, kind = "cannot be reached", StateUnavailable
         except AuthenticationError:
             text, kind = "refuses the user name or password", Refused
         except NoPermissionError:
@@ -94,9 +98,7 @@ class RedisServer:
             async with asyncio.timeout(0.01):
                 await client.connection_pool.disconnect(inuse_connections=False)
         except asyncio.CancelledError:
-            # Of a future that somebody else waited for, too, and was cancelled in: it ends nobody but him.
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if _is_for_us():
                 raise
         except Exception:  # whatever it is, the next call will show it
             pass
@@ -148,6 +150,12 @@ class RedisServer:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose(close_connection_pool=True)
+
+
+def _is_for_us() -> bool:
+    """Whether a cancellation is ours, and not of something that somebody else waited for as well and was cancelled in."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def _client(address: RedisAddress, wait: float) -> "Redis":
