@@ -93,7 +93,7 @@ class Connection:
 
     def _learn(self, call: Call, reply: Reply) -> None:
         facts = self.adapter.learn(call, reply)
-        if facts != self.adapter.facts:
+        if facts is not self.adapter.facts and facts != self.adapter.facts:
             if facts.dialect != self.adapter.facts.dialect:
                 log.info("connection %s: its server speaks the dialect %s", self.name, facts.dialect)
             self.adapter = self.config.adapter(self.config.settings, self.config.stages, facts)

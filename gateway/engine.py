@@ -51,6 +51,17 @@ class Answer:
             self.connection.spoil()
 
 
+_WORDS: dict[bytes, str] = {}
+"""Names of headers as words, those that were seen first: a provider sends the same ones with every answer."""
+
+
+def _word(name: bytes) -> str:
+    word = name.decode("latin-1").lower()
+    if len(_WORDS) < 500 and len(name) < 60:
+        _WORDS[name] = word
+    return word
+
+
 class Connection(asyncio.Protocol):
     """One connection to the provider, which never carries anything from one exchange into the next."""
 
@@ -165,7 +176,7 @@ class Connection(asyncio.Protocol):
             return
         if self._fields > FIELDS or len(name) + len(value) > FIELD:
             raise BadAnswer("framing", "too many headers, or too long ones")
-        word = name.decode("latin-1").lower()
+        word = _WORDS.get(name) or _word(name)
         text = value.decode("latin-1")
         if word in self._headers:
             text = f"{self._headers[word]}, {text}"

@@ -147,10 +147,13 @@ class GetRaze(Adapter):
         dialect = self.facts.dialect
         if self.settings.dialect == "auto":
             dialect = _dialect_of(call, data) or dialect
-        records = data if isinstance(data, list) else [data]
+        records = data if isinstance(data, list) else (data,)
+        named = [record for record in records if isinstance(record, dict) and "stage_name" in record]
+        if not named:
+            return self.facts if dialect == self.facts.dialect else Facts(dialect, self.facts.stages)
         stages = {stage.id: stage for stage in self.facts.stages}
-        for record in records:
-            id_, name = (record.get("stage_id"), record.get("stage_name")) if isinstance(record, dict) else (None, None)
+        for record in named:
+            id_, name = record.get("stage_id"), record["stage_name"]
             if isinstance(id_, str) and isinstance(name, str) and (id_ in stages or len(stages) < MOST_STAGES):
                 stages[id_] = Stage(id_, name)
         return Facts(dialect, tuple(stages.values()))

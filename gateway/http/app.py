@@ -295,7 +295,7 @@ class App:
     def _headers(reply: Reply, context: Context | None, request: Request, length: int) -> list[tuple[bytes, bytes]]:
         provider = context.waiting.seconds if context is not None else 0.0
         gateway = max(0.0, time.perf_counter() - request.began - provider)
-        told = {
+        told: dict[bytes, bytes] = {
             b"content-type": reply.media.encode("latin-1"),
             b"content-length": b"%d" % length,
             b"x-request-id": request.id.encode("latin-1"),
@@ -305,14 +305,22 @@ class App:
         }
         if context is not None:
             for name, value in context.tell.items():
-                told[name.encode()] = value.encode("latin-1")
+                told[_name(name)] = value.encode("latin-1")
             if context.connection is not None:
                 told[b"x-crm-connection"] = context.connection.encode("latin-1")
         for name, value in reply.headers.items():
-            told[name.encode()] = value.encode("latin-1")
+            told[_name(name)] = value.encode("latin-1")
         if reply.status == 204:
             del told[b"content-type"], told[b"content-length"]
         return list(told.items())
+
+
+_NAMES: dict[str, bytes] = {}
+
+
+def _name(name: str) -> bytes:
+    """A header's name, of which there are as many as this program has."""
+    return _NAMES.get(name) or _NAMES.setdefault(name, name.encode())
 
 
 def problem_reply(problem: Problem, id_: str) -> Reply:

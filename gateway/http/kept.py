@@ -58,29 +58,26 @@ def kept_now(context: Context, opportunities: Opportunities, question: Question)
 
 async def kept(context: Context, opportunities: Opportunities, ask: Ask, question: Question) -> Served:
     """The answer from the cache or from the provider, as the caller's `Cache-Control` wishes. Raises `Problem`."""
-    served = await _kept(context, opportunities, ask, question)
-    CACHE.of(opportunities.name, served.how).add()
-    return served
-
-
-async def _kept(context: Context, opportunities: Opportunities, ask: Ask, question: Question) -> Served:
     cache, connection = context.gateway.cache, opportunities.connection
     wish = read.cache_wish(context.headers)
     if cache is None or wish == "no-store":
-        return Served(await question.fetch(ask), "bypass")
-    patient = ask.deadline >= deadline_in(connection.timeout - IMPATIENCE)
+        served = Served(await question.fetch(ask), "bypass")
+    else:
+        patient = ask.deadline >= deadline_in(connection.timeout - IMPATIENCE)
 
-    def fill() -> Awaitable[bytes]:
-        # Not with the time of whoever happens to come first, if that is short.
-        return question.fetch(ask if patient else replace(ask, deadline=deadline_in(connection.timeout)))
+        def fill() -> Awaitable[bytes]:
+            # Not with the time of whoever happens to come first, if that is short.
+            return question.fetch(ask if patient else replace(ask, deadline=deadline_in(connection.timeout)))
 
-    owner = _owner(context, connection)
-    # What is listed lags behind what is written; a record read by its id does not.
-    lag = context.gateway.config.idempotency.lookup_lag if question.version.startswith("l:") else 0.0
-    return await cache.read(
-        f"{owner} {question.key}", owner, (question.version,), ask.deadline, fill,
-        fresh=wish == "no-cache", lag=lag, patient=patient,
-    )  # fmt: skip
+        owner = _owner(context, connection)
+        # What is listed lags behind what is written; a record read by its id does not.
+        lag = context.gateway.config.idempotency.lookup_lag if question.version.startswith("l:") else 0.0
+        served = await cache.read(
+            f"{owner} {question.key}", owner, (question.version,), ask.deadline, fill,
+            fresh=wish == "no-cache", lag=lag, patient=patient,
+        )  # fmt: skip
+    CACHE.of(opportunities.name, served.how).add()
+    return served
 
 
 def _owner(context: Context, connection: Connection) -> str:

@@ -122,6 +122,11 @@ class FallbackBoard(Board):
 
     async def spend(self, name: str, calls: int, per: float, reserve: int = 0) -> Allowance | None:
         """From the shared budget, or from one of this process's own."""
+        if not self._failing:  # as nearly always: without the detour
+            try:
+                return await self._shared.spend(name, calls, per, reserve)
+            except StateUnavailable:
+                self._failed()
         return await self._either(lambda board: board.spend(name, calls, per, reserve))
 
     async def allowance(self, name: str, calls: int, per: float) -> Allowance:
@@ -151,13 +156,16 @@ class FallbackBoard(Board):
             try:
                 answer = await ask(self._shared)
             except StateUnavailable:
-                self._resting_until = self._clock() + REST_SECONDS
-                if not self._failing:
-                    self._failing = True
-                    log.warning("the state store fails: budgets and circuits are this worker's own until it is back")
+                self._failed()
             else:
                 if self._failing:
                     self._failing = False
                     log.warning("the state store is back: budgets and circuits are shared again")
                 return answer
         return await ask(self._local)
+
+    def _failed(self) -> None:
+        self._resting_until = self._clock() + REST_SECONDS
+        if not self._failing:
+            self._failing = True
+            log.warning("the state store fails: budgets and circuits are this worker's own until it is back")
