@@ -119,6 +119,8 @@ class Cache:
         """The call that whoever misses may share; `_tasks` are those of calls of our own, also when another replaced it."""
         self._tasks: set[asyncio.Task[bytes]] = set()
         self._number = 0
+        self._outages = 0
+        """How often versions could not be told: what was asked for before is not kept after."""
         self._young: dict[str, tuple[int, float]] = {}
         """The version last seen of what lags behind writes, and since when; a name a connection."""
 
@@ -147,6 +149,7 @@ class Cache:
             versions = await self._board.versions(names)
         except StateUnavailable:
             self._entries.clear()
+            self._outages += 1
             return await _past(deadline, fetch)
         entry = None if fresh else self._good(key, owner, versions)
         hit = self._hit(entry)
@@ -212,7 +215,7 @@ class Cache:
             if hit is not None:
                 return hit.content
         flight = self._flights[key] = _Flight(owner, versions)
-        if patient:
+        if patient and not (let_down or left):  # else he has waited already, and his time is not what it was
             return await self._for_all(flight, key, names, fetch, lag)
         flight.task = task = asyncio.create_task(self._fill(key, owner, names, versions, fetch, lag))
         self._tasks.add(task)
@@ -236,7 +239,7 @@ class Cache:
         lag: float,
     ) -> bytes:  # fmt: skip
         self._number = number = self._number + 1
-        began = self._clock()
+        began, outages = self._clock(), self._outages
         absent: Problem | None = None
         content = b""
         try:
@@ -247,15 +250,22 @@ class Cache:
                     self._entries.pop(key, None)
                 raise
             absent = problem
-        # Kept under the versions from before the call: should a write have come between, it is never given.
+        if outages == self._outages:
+            self._remember(key, owner, names, versions, number, began, lag, content, absent)
+        if absent is not None:
+            raise absent
+        return content
+
+    def _remember(
+        self, key: str, owner: str, names: Sequence[str], versions: tuple[int, ...], number: int, began: float,
+        lag: float, content: bytes, absent: Problem | None,
+    ) -> None:  # fmt: skip
+        """Keep an answer under the versions from before the call: should a write have come between, it is never given."""
         ttl, last = self._life(names, versions, began, lag)
         if absent is not None:
             ttl = last = min(ABSENT_SECONDS, ttl)
         size = len(content) + len(key) + (OVERHEAD if absent is None else 2 * OVERHEAD)
         self._keep(key, _Entry(owner, versions, number, began, ttl, last, size, content, absent and absent.again()))
-        if absent is not None:
-            raise absent
-        return content
 
     def _keep(self, key: str, entry: _Entry) -> None:
         """In the place of what was asked for earlier; never in that of what was asked for later, and is there already."""

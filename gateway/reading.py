@@ -210,7 +210,7 @@ class Pass:
             elif child.slot is not None:
                 values[child.slot] = value
             elif isinstance(value, dict) and value:
-                self._scatter(value, child, f"{pointer}/{key}")
+                self._scatter(value, child, f"{pointer}/{escape(key)}")
             else:
                 self._interior(value, child, f"{pointer}/{escape(key)}")
 

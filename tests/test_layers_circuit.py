@@ -251,6 +251,32 @@ async def test_the_one_call_that_tries_has_all_its_time() -> None:
         assert connection.circuit[0] == "open"
 
 
+async def test_a_try_without_a_verdict_lets_the_next_one_try_at_once_in_any_worker() -> None:
+    board = LocalBoard()
+    one, other = (Circuit("it", 3, 60.0, 10.0, board) for _ in range(2))
+    await board.trip("it", time.time() - 1)
+    for circuit in (one, one, other, one):
+        circuit._looked = float("-inf")
+        assert await circuit.enter() is True
+        await circuit.judge(NeverSent("budget"), 0.0, True)
+        await circuit.leave(True)
+    assert one.state()[0] == "half-open"
+
+
+async def test_a_caller_with_little_time_does_not_keep_a_circuit_open() -> None:
+    """He tries again and again and never learns anything; who has time finds that the provider is back."""
+    slow = Loop(READ, 0.1, answer(b'{"id": "1"}'))
+    async with FaultServer([slow]) as server, connected(server.url, circuit=THREE, patience=2.0) as connection:
+        circuit = connection._circuit
+        assert circuit is not None
+        await circuit._trip()
+        await asyncio.sleep(0.45)
+        for _ in range(5):
+            await outcome_of(lambda: connection.send(GET, soon(0.02)))
+        outcome = await outcome_of(lambda: connection.send(GET, soon(2)))
+        assert reply_of(outcome).status == 200 and connection.circuit[0] == "closed"
+
+
 async def test_one_worker_tries_for_all() -> None:
     """A worker that looked a moment ago looks again before it tries."""
     board = LocalBoard()

@@ -66,8 +66,9 @@ async def kept(context: Context, opportunities: Opportunities, ask: Ask, questio
         patient = ask.deadline >= deadline_in(connection.timeout - IMPATIENCE)
 
         def fill() -> Awaitable[bytes]:
-            # Not with the time of whoever happens to come first, if that is short.
-            return question.fetch(ask if patient else replace(ask, deadline=deadline_in(connection.timeout)))
+            # Not with the time of whoever happens to call for all, if that is short, or is by now.
+            full = deadline_in(connection.timeout)
+            return question.fetch(ask if ask.deadline >= full - IMPATIENCE else replace(ask, deadline=full))
 
         owner = _owner(context, connection)
         # What is listed lags behind what is written; a record read by its id does not.

@@ -74,15 +74,16 @@ class Circuit:
         try:
             await self._trip()  # for the other workers: the one try is under way
         except BaseException:  # cancelled while the board was told
-            self.leave(True)
+            await self.leave(True)
             raise
         return True
 
-    def leave(self, probe: bool) -> None:
-        """The call that tried is over. Without a verdict another one may try."""
+    async def leave(self, probe: bool) -> None:
+        """The call that tried is over. Without a verdict another one may try, at once and in any worker."""
         if probe and self._probing:
             self._probing = False
             self._until = min(self._until, time.time())
+            await self._board.trip(self._name, self._until)
 
     async def judge(self, outcome: Reply | CallFailed, asked: float, probe: bool) -> None:
         """Count what became of a call that asked the wire at loop time `asked` (0: it did not)."""
@@ -134,6 +135,7 @@ def broken(send: Send, circuit: Circuit) -> Send:
             await circuit.judge(reply, trip.asked, probe)
             return reply
         finally:
-            circuit.leave(probe)
+            if probe:
+                await circuit.leave(probe)
 
     return guarded
