@@ -79,7 +79,7 @@ class RedisServer:
             text, kind = "refuses: NOSCRIPT", Refused
         except ResponseError as error:
             text, kind = f"refuses{_word(error)}", Refused
-        except (RedisError, OSError) as error:
+        except (RedisError, OSError, RuntimeError) as error:  # RuntimeError: uvloop's, for a socket closed meanwhile
             late = type(error).__name__ == "TimeoutError"
             text, kind = "did not answer in time" if late else "cannot be reached", StateUnavailable
         except _NONSENSE:  # what redis-py makes of an answer that is none
