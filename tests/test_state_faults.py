@@ -18,7 +18,7 @@ from gateway.state.claims import Claim
 from gateway.state.opening import state_of
 from gateway.state.redis_server import RedisAddress, RedisServer
 from gateway.state.store import Board, State, StateUnavailable, Store, UnsafeStore
-from tests.state_server import StateServer, state_server
+from tests.state_server import StateServer, patience, state_server
 
 SECRET = "canary-9c2e-credential"  # noqa: S105
 
@@ -311,7 +311,7 @@ def test_claims_outlive_the_server(tmp_path: Path) -> None:
         assert await state.board.versions(["a"]) > before
         await state.aclose()
 
-    with state_server(tmp_path) as server:
+    with patience(), state_server(tmp_path) as server:
         asyncio.run(run(server))
 
 
