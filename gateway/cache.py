@@ -206,10 +206,8 @@ class Cache:
                 if let_down or problem.code == "not-found" or asyncio.get_running_loop().time() >= deadline:
                     raise
                 let_down = True  # all who were share the next call
-        if let_down or left:
-            hit = self._hit(
-                self._good(key, owner, versions)
-            )  # of those who were before us, one has had an answer already
+        if let_down or left:  # one of those who waited, too, may have had an answer already
+            hit = self._hit(self._good(key, owner, versions))
             if hit is not None and hit.absent is not None:
                 raise hit.absent
             if hit is not None:

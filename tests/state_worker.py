@@ -176,4 +176,4 @@ if __name__ == "__main__":
     # `hold` makes each of its steps once, however slow the machine is.
     slow = patience() if sys.argv[1] == "hold" else contextlib.nullcontext()
     with slow:
-        asyncio.run({"create": create, "spend": spend, "hold": hold}[sys.argv[1]](*sys.argv[2:]))  # type: ignore[operator]
+        asyncio.run({"create": create, "spend": spend, "hold": hold}[sys.argv[1]](*sys.argv[2:]))  # type: ignore[operator]  # each takes other words

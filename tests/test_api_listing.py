@@ -197,7 +197,7 @@ def test_a_status_that_no_record_has_gives_an_empty_last_page(sandboxes: str, st
 @pytest.mark.parametrize("status", ["open", "closed"])
 def test_spott_is_filtered_by_status_here(sandboxes: str, status: str) -> None:
     found, pages = walk(sandboxes, "spott", status=status, limit=9)
-    is_open = {str(s.record["id"]): s.record["stage"]["stage"]["isOpen"] for s in SPOTT_SEEDS}  # type: ignore[call-overload,index]
+    is_open = {str(s.record["id"]): s.record["stage"]["stage"]["isOpen"] for s in SPOTT_SEEDS}  # type: ignore[call-overload,index]  # JSON
     assert natives(found) == [id_ for id_ in OLDEST_CHANGE_FIRST if is_open[id_] is (status == "open")]
     assert mode(pages[0], "status") == "emulated"
 

@@ -550,7 +550,10 @@ def test_which_failures_an_older_answer_stands_for(on: Any, answer: Answer) -> N
 def test_a_failure_is_told_to_whoever_wrote_to_whoever_insists_and_when_the_key_is_refused(on: Any) -> None:
     async def work(site: Site) -> None:
         clock = site.standing_clock()
-        fails = lambda request: Answer(500) if request.method == "GET" else None  # noqa: E731
+
+        def fails(request: Request) -> Answer | None:
+            return Answer(500) if request.method == "GET" else None
+
         await site.get("a")
         clock.now += 40
         site.provider.fault = fails

@@ -6,7 +6,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema  # type: ignore[import-untyped]  # it has no types
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -738,7 +738,7 @@ def test_a_models_own_message_is_not_told_if_it_quotes_what_came_from_a_variable
 def test_a_configuration_cannot_be_changed(folder: Folder) -> None:
     config = folder.load(one())
     with pytest.raises(ValidationError):
-        config.state = "off"  # type: ignore[misc]
+        config.state = "off"  # type: ignore[misc]  # what must not be possible
 
 
 # The schema and the file shown to newcomers

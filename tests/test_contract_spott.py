@@ -10,5 +10,5 @@ class TestSpott(AdapterContract):
 
 class TestSpottWithAmount(AdapterContract):
     adapter = Spott
-    settings = {"amount_attribute": {"id": "attr_value", "currency": "EUR"}}  # noqa: RUF012
-    stages = {"stg_won": "won", "stg_lost": "lost"}  # noqa: RUF012
+    settings = {"amount_attribute": {"id": "attr_value", "currency": "EUR"}}  # noqa: RUF012  # as an author writes it
+    stages = {"stg_won": "won", "stg_lost": "lost"}  # noqa: RUF012  # as an author writes it

@@ -479,5 +479,5 @@ def test_an_adapter_may_be_named_by_module_and_class() -> None:
 
 def test_keys_that_contain_themselves_come_to_an_end() -> None:
     schema = {"$ref": "#/$defs/A", "$defs": {"A": {"properties": {"a": {"$ref": "#/$defs/A"}}}}}
-    opened = cast("dict[str, Any]", {**schema["$defs"]["A"], "$defs": schema["$defs"]})  # type: ignore[index]
+    opened = cast("dict[str, Any]", {**schema["$defs"]["A"], "$defs": schema["$defs"]})  # type: ignore[index]  # JSON
     assert 1 < len(list(keys(opened))) < 20

@@ -259,7 +259,7 @@ async def test_a_try_without_a_verdict_lets_the_next_one_try_at_once_in_any_work
         circuit._looked = float("-inf")
         assert await circuit.enter() is True
         await circuit.judge(NeverSent("budget"), 0.0, True)
-        await circuit.leave(True)
+        await circuit.leave()
     assert one.state()[0] == "half-open"
 
 

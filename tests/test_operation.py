@@ -8,6 +8,8 @@ import os
 import resource
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -161,7 +163,7 @@ def test_a_rolling_restart_under_load_cuts_nobody(tmp_path: Path) -> None:
         with Load([replica.port for replica in replicas], CLIENTS, RECORD) as load:
             for turn in range(RESTARTS):
                 before = load.answers
-                until(lambda before=before: load.answers > before + 5 * CLIENTS)  # type: ignore[misc]
+                until(lambda before=before: load.answers > before + 5 * CLIENTS)  # type: ignore[misc]  # bound now
                 old = replicas[turn % 2]
                 assert old.stop() == 0, old.log
                 assert "Traceback" not in old.log
@@ -253,3 +255,14 @@ def test_an_exhausted_table_of_files_is_survived(tmp_path: Path) -> None:
             time.sleep(0.3)
         until(lambda: is_ready(server))
         assert ask(f"{server.url}{RECORD}").status == 200
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(0.0, 0), (30.0, -signal.SIGALRM)])
+def test_a_loop_that_cannot_be_closed_does_not_keep_its_process(seconds: float, status: int) -> None:
+    """In C, where no handler of Python's would run; and nobody is ended later who was closed in time."""
+    script = (
+        "import time; from gateway.http import running; running.CLOSE_SECONDS = 0.3\n"
+        f"with running.closed_in_time(): time.sleep({seconds})\n"
+        "time.sleep(0.5)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], timeout=20, check=False).returncode == status

@@ -770,7 +770,7 @@ def test_the_calls_are_kept_without_headers(call: Caller) -> None:
 
 def test_only_the_last_thousand_calls_are_kept(call: Caller) -> None:
     first = ("GET", "/first", (), None)
-    call.sandbox.requests.extend([first] * 1000)  # type: ignore[list-item]
+    call.sandbox.requests.extend([first] * 1000)  # type: ignore[list-item]  # only their number counts
     call.listed()
     assert len(call.sandbox.requests) == 1000
     assert call.sandbox.requests[-1].path == "/external/v1/opportunities"

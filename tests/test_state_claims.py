@@ -22,7 +22,7 @@ def a_claim(word: Word = "claimed", fence: int = 1, **changes: object) -> Claim:
         "key", fence, word, "print", "crm", "caller", "create", "holder", NOW, NOW, NOW + 10,
         expires=NOW + 100 if word in ("done", "absent") else 0.0,
     )  # fmt: skip
-    return replace(claim, **changes)  # type: ignore[arg-type]
+    return replace(claim, **changes)  # type: ignore[arg-type]  # members by name
 
 
 ASKED = a_claim(fence=2)
@@ -204,7 +204,7 @@ def test_a_claim_is_packed_whole_and_a_later_versions_is_read() -> None:
     with pytest.raises(Unreadable):
         unpack(b"\xc1")
     with pytest.raises(Unreadable):
-        unpack(pack(replace(claim, word="later")))  # type: ignore[arg-type]
+        unpack(pack(replace(claim, word="later")))  # type: ignore[arg-type]  # a word that none has
 
 
 def child() -> "subprocess.Popen[str]":

@@ -20,7 +20,7 @@ from gateway.state.redis_server import RedisAddress, RedisServer
 from gateway.state.store import Board, State, StateUnavailable, Store, UnsafeStore
 from tests.state_server import StateServer, patience, state_server
 
-SECRET = "canary-9c2e-credential"  # noqa: S105
+SECRET = "canary-9c2e-credential"  # noqa: S105  # opens nothing but the server of a test
 
 
 def sqlite_state(folder: Path) -> State:

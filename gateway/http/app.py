@@ -177,7 +177,7 @@ class App:
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
-    def answer(self, scope: Scope, receive: Receive) -> "Answer | Awaitable[Answer | None]":
+    def answer(self, scope: Scope, receive: Receive) -> Answer | Awaitable[Answer | None]:
         """The answer to a request, if there is nothing to wait for; else what brings it, None if the caller has left.
 
         What has to be awaited has to be awaited: the request counts as being under way until then.
@@ -200,9 +200,7 @@ class App:
             return self._failed(context, request, error)
         return self._answered(context, request, reply)
 
-    async def _awaited(
-        self, context: Context, request: Request, coming: Awaitable[Reply], use: _Use
-    ) -> "Answer | None":
+    async def _awaited(self, context: Context, request: Request, coming: Awaitable[Reply], use: _Use) -> Answer | None:
         try:
             reply = await coming
             reply.raw = reply.content()
@@ -238,7 +236,7 @@ class App:
         self._load.enter(context.caller.name)
         context.admitted = True
 
-    def _failed(self, context: Context | None, request: Request, error: Exception) -> "Answer":
+    def _failed(self, context: Context | None, request: Request, error: Exception) -> Answer:
         """The problem that is told of a failure, which is one or is a defect of ours."""
         writes = context is not None and context.route.writes
         if isinstance(error, Problem):
@@ -255,7 +253,7 @@ class App:
     def _answered(
         self, context: Context | None, request: Request, reply: Reply, problem: Problem | None = None,
         crash: Exception | None = None,
-    ) -> "Answer":  # fmt: skip
+    ) -> Answer:  # fmt: skip
         """The reply as it is sent. The request is over: whoever has the answer and looks into the log or at the metrics
         finds it there."""
         self._release(context)

@@ -74,7 +74,8 @@ async def _receive_nothing() -> Message:
 
 def _answered() -> RequestResponseCycle:
     cycle = RequestResponseCycle(
-        scope={}, transport=None, flow=None, logger=log, access_logger=log, access_log=False,  # type: ignore[typeddict-item, arg-type]
+        scope={}, transport=None, flow=None,  # type: ignore[typeddict-item, arg-type]  # nobody asks it for these
+        logger=log, access_logger=log, access_log=False,
         default_headers=[], message_event=asyncio.Event(), expect_100_continue=False, keep_alive=True, on_response=_nothing,
     )  # fmt: skip
     cycle.response_started = cycle.response_complete = True

@@ -74,13 +74,13 @@ class Circuit:
         try:
             await self._trip()  # for the other workers: the one try is under way
         except BaseException:  # cancelled while the board was told
-            await self.leave(True)
+            await self.leave()
             raise
         return True
 
-    async def leave(self, probe: bool) -> None:
+    async def leave(self) -> None:
         """The call that tried is over. Without a verdict another one may try, at once and in any worker."""
-        if probe and self._probing:
+        if self._probing:
             self._probing = False
             self._until = min(self._until, time.time())
             await self._board.trip(self._name, self._until)
@@ -136,6 +136,6 @@ def broken(send: Send, circuit: Circuit) -> Send:
             return reply
         finally:
             if probe:
-                await circuit.leave(probe)
+                await circuit.leave()
 
     return guarded

@@ -60,7 +60,7 @@ def main(given: list[str] | None = None) -> int:
         lived = {(one["file"], one["change"].split(" ", 1)[1]) for one in before if not one["killed"]}
         changes = [change for change in changes if (change.file, str(change).split(" ", 1)[1]) in lived]
     if asked.list:
-        print("\n".join(map(str, changes)))  # noqa: T201
+        print("\n".join(map(str, changes)))  # noqa: T201  # its output
         return 0
     ended: list[Outcome] = []
     try:
@@ -71,9 +71,9 @@ def main(given: list[str] | None = None) -> int:
                     line = _told(outcome.change) | {"killed": outcome.killed, "seconds": round(outcome.seconds, 2)}
                     print(json.dumps(line), file=kept)
             if not outcome.killed:
-                print(f"survived {outcome.change}", flush=True)  # noqa: T201
+                print(f"survived {outcome.change}", flush=True)  # noqa: T201  # its output
     except Broken as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        print(error, file=sys.stderr)  # noqa: T201  # its output
         return 2
     _summary(ended)
     return 0
@@ -84,9 +84,9 @@ def _summary(ended: list[Outcome]) -> None:
     killed = Counter(outcome.change.file for outcome in ended if outcome.killed)
     for file in (*by_file, "all"):
         of, dead = (len(ended), killed.total()) if file == "all" else (by_file[file], killed[file])
-        print(f"{file}: {dead} of {of} killed" + (f", {100 * dead / of:.1f} %" if of else ""))  # noqa: T201
+        print(f"{file}: {dead} of {of} killed" + (f", {100 * dead / of:.1f} %" if of else ""))  # noqa: T201  # its output
     for by, count in Counter(outcome.killed for outcome in ended).most_common():
-        print(f"  {count:5} {by or 'survived'}")  # noqa: T201
+        print(f"  {count:5} {by or 'survived'}")  # noqa: T201  # its output
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def _swaps(parent: ast.AST, scope: str) -> Iterator[tuple[str, _Swap]]:
             for new in (*_condition_turned(parent, field, child), *_instead(child)):
                 yield scope, _Swap(parent, field, index, child, new)
             named = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-            yield from _swaps(child, f"{scope}.{child.name}".lstrip(".") if named else scope)  # type: ignore[attr-defined]
+            yield from _swaps(child, f"{scope}.{child.name}".lstrip(".") if named else scope)  # type: ignore[attr-defined]  # `named` says that it has one
 
 
 def _is_left_alone(parent: ast.AST, field: str, index: int | None, child: ast.AST) -> bool:

@@ -8,14 +8,13 @@ Which worker of which replica is drawn by the seed; what they are doing is not, 
 """
 
 import contextlib
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
+from tests.rig.meanwhile import Meanwhile
 from tests.rig.processes import Replica, alive, cont, kill9, stop
 
 
@@ -30,34 +29,22 @@ class Deed:
     pid: int
 
 
-class Killer:
+class Killer(Meanwhile):
     """kill -9 of a random worker every so many seconds, for as long as the block lasts.
 
     Who comes back is the supervisor's business; a replica that serves alone, without one, is started again.
     """
 
     def __init__(self, replicas: Sequence[Replica], every: float, seed: int) -> None:
+        super().__init__()
         self._replicas = list(replicas)
         self._every = every
         self._random = Random(seed)
         self.journal: list[Deed] = []
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="killer", daemon=True)
 
-    def __enter__(self) -> Self:
-        if self._replicas and self._every:
-            self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        if self._thread.ident is not None:
-            self._thread.join()
-
-    def _work(self) -> None:
-        while not self._over.wait(self._every):
+    def work(self) -> None:
+        """Kill one every so often; nobody where there is nobody, or no time between two."""
+        while self._replicas and self._every and not self.over.wait(self._every):
             self.strike()
 
     def strike(self) -> None:

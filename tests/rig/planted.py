@@ -41,7 +41,7 @@ def _endless_repeats() -> None:
     """Repeats are not counted: a provider in trouble is asked three times as often."""
     from gateway.layers import retry
 
-    retry.Repeats.can = lambda self: True  # type: ignore[method-assign]
+    retry.Repeats.can = lambda self: True
 
 
 def _deadline_anew() -> None:
@@ -74,7 +74,7 @@ def _closed_for_ever() -> None:
     async def nothing(self: Any) -> None:
         """It goes on."""
 
-    circuit.Circuit._trip = nothing  # type: ignore[method-assign]
+    circuit.Circuit._trip = nothing
 
 
 def _no_share() -> None:
@@ -86,14 +86,14 @@ def _no_share() -> None:
     def unbounded(self: Any, most: int, per_caller: int) -> None:
         usual(self, 10**6, 10**6)
 
-    load.Load.__init__ = unbounded  # type: ignore[method-assign]
+    load.Load.__init__ = unbounded
 
 
 def _no_shedding() -> None:
     """Whoever comes waits, however many there are."""
     from gateway.layers import bulkhead
 
-    bulkhead.Slots._shed_for = lambda self, caller: None  # type: ignore[method-assign]
+    bulkhead.Slots._shed_for = lambda self, caller: None
 
 
 def _no_repeat() -> None:
@@ -102,7 +102,7 @@ def _no_repeat() -> None:
     from gateway.layers import retry
 
     retry.may_repeat = lambda call, outcome: False
-    engine.Connection._is_readable = lambda self: False  # type: ignore[method-assign]
+    engine.Connection._is_readable = lambda self: False
 
 
 def _no_drain() -> None:
@@ -112,7 +112,7 @@ def _no_drain() -> None:
     async def at_once(self: Any, *_: Any, **__: Any) -> None:
         os._exit(0)
 
-    running.Running.drain = at_once  # type: ignore[method-assign]
+    running.Running.drain = at_once
 
 
 def _no_budget() -> None:
@@ -124,16 +124,16 @@ def _no_budget() -> None:
     async def spend(self: Any, urgent: bool) -> int:
         return next(numbers)
 
-    budget.Purse.spend = spend  # type: ignore[method-assign]
-    budget.Purse.pause = lambda self, seconds: None  # type: ignore[method-assign]
+    budget.Purse.spend = spend
+    budget.Purse.pause = lambda self, seconds: None
 
 
 def _keeps_all() -> None:
     """A connection is used again whatever came on it."""
     from gateway import engine
 
-    engine.Answer.discard = lambda self: None  # type: ignore[method-assign]
-    engine.Connection.is_reusable = lambda self: self._complete and not self._lost  # type: ignore[method-assign]
+    engine.Answer.discard = lambda self: None
+    engine.Connection.is_reusable = lambda self: self._complete and not self._lost
 
 
 def _too_patient() -> None:
@@ -145,7 +145,7 @@ def _too_patient() -> None:
     async def send(self: Any, call: Any, deadline: float) -> Any:
         return await usual(self, call, deadline + 0.5)
 
-    wire.Wire.send = send  # type: ignore[method-assign]
+    wire.Wire.send = send
 
 
 def _no_versions() -> None:
@@ -155,7 +155,7 @@ def _no_versions() -> None:
     async def nothing(self: Any, *_: Any) -> None:
         """What is kept stays."""
 
-    Opportunities.changed = Opportunities._can_write = nothing  # type: ignore[method-assign, assignment]
+    Opportunities.changed = Opportunities._can_write = nothing
 
 
 def _shared_answers() -> None:
@@ -167,7 +167,7 @@ def _shared_answers() -> None:
     async def read(self: Any, key: str, owner: str, *rest: Any, **more: Any) -> Any:
         return await usual(self, key.partition(" ")[2], owner.partition(" ")[2], *rest, **more)
 
-    Cache.read = read  # type: ignore[method-assign]
+    Cache.read = read
 
 
 def _leaks() -> None:
@@ -182,7 +182,7 @@ def _leaks() -> None:
         never = asyncio.get_running_loop().create_task(asyncio.sleep(3600))
         held.extend((bytes(os.urandom(16)) * 6400, os.open(os.devnull, os.O_RDONLY), never))
 
-    observing.Request.ended = ended  # type: ignore[method-assign]
+    observing.Request.ended = ended
 
 
 def _labels_as_sent() -> None:
@@ -195,7 +195,7 @@ def _labels_as_sent() -> None:
         usual(self, method, id_, trace)
         self.method = id_
 
-    observing.Request.__init__ = made  # type: ignore[method-assign]
+    observing.Request.__init__ = made
 
 
 PLANTS: Mapping[str, Callable[[], None]] = {

@@ -2,16 +2,14 @@
 
 import contextlib
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from tests.live import ask
+from tests.rig.meanwhile import Meanwhile
 from tests.rig.processes import Replica
 from tests.soak.plot import Line, Panel
 
@@ -30,7 +28,7 @@ class Sample:
 
 
 @dataclass
-class Watch:
+class Watch(Meanwhile):
     """Samples memory and file descriptors of each worker, and the tasks of each replica, once a second while entered."""
 
     replicas: Sequence[Replica]
@@ -42,18 +40,7 @@ class Watch:
     tasks_left: float = 0.0
 
     def __post_init__(self) -> None:
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="watch", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()
+        super().__init__()
 
     @contextlib.contextmanager
     def nothing_left(self, seconds: float) -> Iterator[None]:
@@ -73,10 +60,11 @@ class Watch:
     def _all_tasks(self) -> dict[str, float]:
         return {replica.url: tasks_of(replica.url) for replica in self.replicas}
 
-    def _work(self) -> None:
+    def work(self) -> None:
+        """Sample, again and again."""
         began = time.monotonic()
         pids = [pid for replica in self.replicas for pid in replica.workers()]
-        while not self._over.wait(self.every):
+        while not self.over.wait(self.every):
             at = time.monotonic() - began
             for pid in pids:
                 with contextlib.suppress(OSError):
