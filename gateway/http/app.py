@@ -15,13 +15,13 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway import metrics, spans, tracing
-from gateway.callers import ANYONE, Caller
+from gateway.callers import ANYONE, Caller, Callers
 from gateway.config import Config
 from gateway.errors import Problem
 from gateway.gateway import Gateway
 from gateway.http.load import EACH_SLOT, Load
 from gateway.http.observing import LEFT, Request
-from gateway.http.requests import Headers, caller_key, request_id
+from gateway.http.requests import Headers, caller_key, once, request_id
 from gateway.http.routes import Route
 from gateway.state.store import UnsafeStore
 from gateway.strict_json import Json, dumps
@@ -74,8 +74,12 @@ class Answer:
     """What is sent: names of headers in lower case; an answer to HEAD has the length of what it leaves out."""
 
     status: int
-    headers: list[tuple[bytes, bytes]]
+    headers: dict[str, str]
     body: bytes
+
+    def encoded(self) -> list[tuple[bytes, bytes]]:
+        """The headers as ASGI has them."""
+        return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self.headers.items()]
 
 
 @dataclass(slots=True)
@@ -139,7 +143,7 @@ class App:
             answer = coming if isinstance(coming, Answer) else await coming
             if answer is not None:
                 start: Message = {
-                    "type": "http.response.start", "status": answer.status, "headers": answer.headers,
+                    "type": "http.response.start", "status": answer.status, "headers": answer.encoded(),
                 }  # fmt: skip
                 await send(start)
                 await send({"type": "http.response.body", "body": answer.body})
@@ -177,13 +181,17 @@ class App:
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
-    def answer(self, scope: Scope, receive: Receive) -> Answer | Awaitable[Answer | None]:
+    def answer(
+        self, scope: Scope, receive: Receive, headers: Headers | None = None
+    ) -> Answer | Awaitable[Answer | None]:  # fmt: skip
         """The answer to a request, if there is nothing to wait for; else what brings it, None if the caller has left.
 
-        What has to be awaited has to be awaited: the request counts as being under way until then.
+        What has to be awaited has to be awaited: the request counts as being under way until then. `headers`: those of the
+        scope, where they are known from a request before.
         """
-        headers = Headers(scope)
-        trace = tracing.read(headers.every(tracing.HEADER))
+        if headers is None:
+            headers = Headers(scope["headers"])
+        trace = _trace(headers)
         tracing.current.set(trace)
         request = Request(scope["method"], request_id(headers), trace)
         context: Context | None = None
@@ -225,16 +233,25 @@ class App:
             return
         callers = context.gateway.callers
         if callers:
-            key = caller_key(context.headers)
-            caller = callers.find(key) if key is not None else None
-            if caller is None:
-                what = "No caller key was sent." if key is None else "The caller key is not known here."
-                raise Problem("unauthenticated", what)
+            # Kept with these headers, and good for as long as these are the callers: a reload makes others.
+            of, caller = context.headers.read.get(App, _NOBODY)
+            if of is not callers:
+                caller = self._caller(context.headers, callers)
+                context.headers.read[App] = callers, caller
             if route.scope and route.scope not in caller.scopes:
                 raise Problem("forbidden", f"This needs the scope {route.scope}, which the caller key lacks.")
             context.caller = caller
         self._load.enter(context.caller.name)
         context.admitted = True
+
+    @staticmethod
+    def _caller(headers: Headers, callers: Callers) -> Caller:
+        key = caller_key(headers)
+        caller = callers.find(key) if key is not None else None
+        if caller is None:
+            what = "No caller key was sent." if key is None else "The caller key is not known here."
+            raise Problem("unauthenticated", what)
+        return caller
 
     def _failed(self, context: Context | None, request: Request, error: Exception) -> Answer:
         """The problem that is told of a failure, which is one or is a defect of ours."""
@@ -290,35 +307,33 @@ class App:
         return route
 
     @staticmethod
-    def _headers(reply: Reply, context: Context | None, request: Request, length: int) -> list[tuple[bytes, bytes]]:
+    def _headers(reply: Reply, context: Context | None, request: Request, length: int) -> dict[str, str]:
         provider = context.waiting.seconds if context is not None else 0.0
         gateway = max(0.0, time.perf_counter() - request.began - provider)
-        told: dict[bytes, bytes] = {
-            b"content-type": reply.media.encode("latin-1"),
-            b"content-length": b"%d" % length,
-            b"x-request-id": request.id.encode("latin-1"),
-            b"cache-control": b"private, no-store",
-            b"server-timing": b"gateway;dur=%.2f, provider;dur=%.2f" % (gateway * 1000, provider * 1000),
-            b"x-content-type-options": b"nosniff",
+        told = {
+            "content-type": reply.media,
+            "content-length": str(length),
+            "x-request-id": request.id,
+            "cache-control": "private, no-store",
+            "server-timing": f"gateway;dur={gateway * 1000:.2f}, provider;dur={provider * 1000:.2f}",
+            "x-content-type-options": "nosniff",
         }
         if context is not None:
-            for name, value in context.tell.items():
-                told[_name(name)] = value.encode("latin-1")
+            told |= context.tell
             if context.connection is not None:
-                told[b"x-crm-connection"] = context.connection.encode("latin-1")
-        for name, value in reply.headers.items():
-            told[_name(name)] = value.encode("latin-1")
+                told["x-crm-connection"] = context.connection
+        told |= reply.headers
         if reply.status == 204:
-            del told[b"content-type"], told[b"content-length"]
-        return list(told.items())
+            del told["content-type"], told["content-length"]
+        return told
 
 
-_NAMES: dict[str, bytes] = {}
+_NOBODY = (None, ANYONE)
 
 
-def _name(name: str) -> bytes:
-    """A header's name, of which there are as many as this program has."""
-    return _NAMES.get(name) or _NAMES.setdefault(name, name.encode())
+@once
+def _trace(headers: Headers) -> tracing.Trace | None:
+    return tracing.read(headers.every(tracing.HEADER))
 
 
 def problem_reply(problem: Problem, id_: str) -> Reply:

@@ -29,7 +29,7 @@ def ask_of(context: Context, connection: Connection, parameters: dict[str, str],
 def route_of(context: Context) -> tuple[Opportunities, str]:
     """(the connection, the native id) of the record that the path names. Raises `Problem`."""
     opportunities, native = context.gateway.route(
-        context.caller, context.headers.one("x-crm-connection"), read.raw_id(context.scope)
+        context.caller, read.connection_wish(context.headers), read.raw_id(context.scope)
     )
     context.connection = opportunities.name
     return opportunities, native

@@ -29,7 +29,7 @@ class Found:
 async def by_ids(context: Context, parameters: dict[str, str]) -> Reply:
     """Records by id, of any connections; one that fails is null in `data` and named in `meta.errors`."""
     ids = _checked(context, parameters)
-    header = context.headers.one("x-crm-connection")
+    header = read.connection_wish(context.headers)
     if header is not None:
         context.connection = context.gateway.choose(context.caller, header).name
     plain = not (read.flag(parameters, "explain") or read.flag(parameters, "raw"))

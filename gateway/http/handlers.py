@@ -23,7 +23,7 @@ _NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ances
 async def create_opportunity(context: Context) -> Reply:
     """A new record: 201 with where it is. Under an Idempotency-Key it is made once, however often it is asked for."""
     parameters = read.query(context.scope, ("explain", "raw"))
-    opportunities = context.gateway.choose(context.caller, context.headers.one("x-crm-connection"))
+    opportunities = context.gateway.choose(context.caller, read.connection_wish(context.headers))
     context.connection = opportunities.name
     opportunities.need("create")
     key = key_of(context, "create")

@@ -33,7 +33,7 @@ def list_opportunities(context: Context) -> Reply | Awaitable[Reply]:
     if "ids" in parameters:
         return by_ids(context, parameters)
     wanted = _wanted(parameters)
-    opportunities = context.gateway.choose(context.caller, context.headers.one("x-crm-connection"))
+    opportunities = context.gateway.choose(context.caller, read.connection_wish(context.headers))
     context.connection = opportunities.name
     ask = ask_of(context, opportunities.connection, parameters, urgent=False)
 

@@ -1,9 +1,11 @@
 """What a request says: headers, query and body, read strictly. Each doubt is a `Problem` that names its place."""
 
 import asyncio
+import functools
 import random
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect
@@ -11,6 +13,9 @@ from starlette.types import Receive, Scope
 
 from gateway.errors import FieldError, Problem
 from gateway.strict_json import Json, NotJson, loads
+
+T = TypeVar("T")
+_UNREAD: Any = object()
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=-]{1,128}\Z", re.ASCII)
 BODY_SECONDS = 9.0
@@ -29,12 +34,14 @@ BODY_TYPES = {"POST": ("application/json",), "PATCH": ("application/merge-patch+
 class Headers:
     """A request's headers by lower-case name; a header sent twice is told apart from one sent once."""
 
-    __slots__ = ("_all", "_last", "_repeated")
+    __slots__ = ("_all", "_last", "_repeated", "read")
 
-    def __init__(self, scope: Scope) -> None:
-        self._all: list[tuple[bytes, bytes]] = scope["headers"]
-        self._last: dict[bytes, bytes] = dict(self._all)
-        self._repeated = len(self._last) < len(self._all)
+    def __init__(self, sent: list[tuple[bytes, bytes]]) -> None:
+        self._all = sent
+        self._last: dict[bytes, bytes] = dict(sent)
+        self._repeated = len(self._last) < len(sent)
+        self.read: dict[Any, Any] = {}
+        """What has been read in them, by who reads: they may be the headers of many requests (see `once`)."""
 
     def one(self, name: str) -> str | None:
         """The header's value, None without one. Raises `Problem` when it is sent more than once."""
@@ -53,6 +60,19 @@ class Headers:
         return [value.decode("latin-1") for sent, value in self._all if sent == wanted]
 
 
+def once(read: Callable[[Headers], T]) -> Callable[[Headers], T]:
+    """A reader that reads the same headers once, however many requests came with them. What it raises it raises again."""
+
+    @functools.wraps(read)
+    def known(headers: Headers) -> T:
+        found: T = headers.read.get(read, _UNREAD)
+        if found is _UNREAD:
+            found = headers.read[read] = read(headers)
+        return found
+
+    return known
+
+
 def bad_header(name: str, message: str) -> Problem:
     """The problem of one header."""
     return Problem(
@@ -62,10 +82,19 @@ def bad_header(name: str, message: str) -> Problem:
 
 def request_id(headers: Headers) -> str:
     """The caller's `X-Request-Id` where it is one plain word, else a new one."""
+    return _own_id(headers) or f"{random.getrandbits(128):032x}"
+
+
+@once
+def _own_id(headers: Headers) -> str | None:
     values = headers.every("x-request-id")
-    if len(values) == 1 and REQUEST_ID.match(values[0]):
-        return values[0]
-    return f"{random.getrandbits(128):032x}"
+    return values[0] if len(values) == 1 and REQUEST_ID.match(values[0]) else None
+
+
+@once
+def connection_wish(headers: Headers) -> str | None:
+    """The connection that `X-CRM-Connection` names."""
+    return headers.one("x-crm-connection")
 
 
 def caller_key(headers: Headers) -> str | None:
@@ -82,6 +111,7 @@ def caller_key(headers: Headers) -> str | None:
     return bearer.strip()
 
 
+@once
 def wants_strict(headers: Headers) -> bool:
     """Whether `Prefer: handling=strict` is asked for; other preferences are passed over, as RFC 7240 has it."""
     for value in headers.every("prefer"):
@@ -92,6 +122,7 @@ def wants_strict(headers: Headers) -> bool:
     return False
 
 
+@once
 def cache_wish(headers: Headers) -> str:
     """What `Cache-Control` asks of a read: `no-store`, `no-cache` (also as `max-age=0`), or nothing."""
     told = headers.every("cache-control")
@@ -105,12 +136,18 @@ def cache_wish(headers: Headers) -> str:
 
 def timeout(headers: Headers, most: float) -> float:
     """Seconds that this request may take: `X-Request-Timeout`, never above `most`."""
+    own = _own_timeout(headers)
+    return most if own is None else min(own, most)
+
+
+@once
+def _own_timeout(headers: Headers) -> float | None:
     value = headers.one("x-request-timeout")
     if value is None:
-        return most
+        return None
     if not TIMEOUT.match(value):
         raise bad_header("x-request-timeout", "expected seconds above 0, such as 2.5")
-    return min(float(value), most)
+    return float(value)
 
 
 def query(scope: Scope, allowed: Iterable[str]) -> dict[str, str]:

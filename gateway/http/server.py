@@ -19,8 +19,8 @@ import sys
 import termios
 import urllib.parse
 import uuid
-from collections.abc import Awaitable, Coroutine
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, cast
 
 import httptools
 import uvicorn
@@ -29,6 +29,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway import spans
 from gateway.errors import Problem
+from gateway.http.again import Known, known
 from gateway.http.app import PROBLEM, Answer, App
 from gateway.http.observing import count
 from gateway.metrics import OTHER
@@ -63,29 +64,43 @@ def most_connections() -> int:
     return 1_000_000 if soft == resource.RLIM_INFINITY else max(soft // 2, soft - 512)
 
 
-def _nothing() -> None:
-    """What is left to do after an answer: nothing."""
-
-
 async def _receive_nothing() -> Message:
     """What a request without a body has beyond its headers, as far as anybody here wants to know."""
     return {"type": "http.disconnect"}
 
 
-def _answered() -> RequestResponseCycle:
-    cycle = RequestResponseCycle(
-        scope={}, transport=None, flow=None,  # type: ignore[typeddict-item, arg-type]  # nobody asks it for these
-        logger=log, access_logger=log, access_log=False,
-        default_headers=[], message_event=asyncio.Event(), expect_100_continue=False, keep_alive=True, on_response=_nothing,
-    )  # fmt: skip
-    cycle.response_started = cycle.response_complete = True
-    return cycle
+class _Unheard:
+    """Stands for the event by which a handler learns of a body, and that the caller has left."""
+
+    def set(self) -> None:
+        """Nobody waits for it: what is answered here reads no body, and looks who is there before it writes."""
 
 
-_ANSWERED = _answered()
+class _Awaited:
+    """What uvicorn has to know of a request that is answered by `_answer`: its own cycle, without what that would need."""
+
+    __slots__ = (
+        "body",
+        "disconnected",
+        "keep_alive",
+        "message_event",
+        "more_body",
+        "response_complete",
+        "response_started",
+    )
+
+    def __init__(self, answered: bool = False) -> None:
+        self.response_started = self.response_complete = answered
+        self.disconnected = self.more_body = False
+        self.keep_alive = True
+        self.body = b""
+        self.message_event = _UNHEARD
+
+
+_UNHEARD = _Unheard()
+_ANSWERED = cast(RequestResponseCycle, _Awaited(answered=True))
 """Stands for every request that was answered at once."""
 _BODILESS = frozenset({"GET", "HEAD"})
-_CLOSE = b"connection: close\r\n\r\n"
 
 
 class Protocol(HttpToolsProtocol):
@@ -108,6 +123,12 @@ class Protocol(HttpToolsProtocol):
     """Until when some more of an answer has to be taken by the client, while it does not keep up."""
     _unsent = 0
     _at_once = 0
+    _begun = 0
+    """Requests that have begun in the piece of what came that is being parsed."""
+    _plain = False
+    """Whether the last request was of HTTP/1.1 and leaves the connection open."""
+    _known: Known | None = None
+    """The headers of the last request, where the next one may have the same ones."""
 
     # --- time
 
@@ -181,6 +202,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._seen = self._hosts = 0
         self._heading = self._partial = True
+        self._begun += 1
         self._until = self.loop.time() + HEADER_SECONDS
         self.url = b""
         self.expect_100_continue = False
@@ -210,7 +232,36 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._at_once = 0
+        if self._known is not None and self._is_again(data, self._known):
+            return
+        at_start, self._begun, self._known = not self._partial, 0, None
         super().data_received(data)
+        if at_start and self._begun == 1 and not self._partial and self._plain:
+            self._known = known(data, self.headers)
+
+    def _is_again(self, data: bytes, known: Known) -> bool:
+        """Whether this was one request with the headers of the last one; then it is being answered."""
+        target = known.target(data)
+        if target is None or self._partial or self._answering() or not self._can_answer():
+            return False
+        path, query = target
+        scope: Any = {
+            **self._scope, "method": "GET", "path": path.decode("ascii"), "raw_path": path, "query_string": query,
+            "headers": known.sent,
+        }  # fmt: skip
+        app: App = self.app
+        coming = app.answer(scope, _receive_nothing, known.headers)
+        if isinstance(coming, Answer):
+            self.cycle = _ANSWERED
+            self._write(coming, True)
+        else:
+            self._wait_for(coming)
+        return True
+
+    def _can_answer(self) -> bool:
+        """Whether an answer can be sent as soon as there is one."""
+        closing = self._draining or self.transport.is_closing()
+        return not closing and not self.flow.write_paused and spans.tracer is None
 
     def on_headers_complete(self) -> None:
         """As uvicorn's, but that what can be answered at once is, without anything that a longer way would need."""
@@ -228,22 +279,22 @@ class Protocol(HttpToolsProtocol):
         scope["query_string"] = url.query or b""
         before, upgrades = self.cycle, parser.should_upgrade()  # no other protocol is spoken here, nor read any further
         keep_alive = version != "1.0" and parser.should_keep_alive() and not upgrades
-        waits: Awaitable[Answer | None] | None = None
-        if (before is None or before.response_complete) and keep_alive and not self._draining:
+        self._plain = keep_alive and version == "1.1"
+        if (before is None or before.response_complete) and keep_alive:
             coming = self._coming(scope)
             if isinstance(coming, Answer):
                 self.cycle = _ANSWERED
                 self._write(coming, True)
                 return
-            waits = coming
+            if coming is not None:
+                self._wait_for(coming)
+                return
         cycle = self.cycle = RequestResponseCycle(
             scope=scope, transport=self.transport, flow=self.flow, logger=self.logger, access_logger=self.access_logger,
             access_log=False, default_headers=self.server_state.default_headers, message_event=asyncio.Event(),
             expect_100_continue=self.expect_100_continue, keep_alive=keep_alive, on_response=self.on_response_complete,
         )  # fmt: skip
-        if waits is not None:
-            self._run(self._answer(cycle, waits))
-        elif before is None or before.response_complete:
+        if before is None or before.response_complete:
             self._start_asgi_task(cycle, self.app)
         else:
             self.flow.pause_reading()
@@ -259,9 +310,7 @@ class Protocol(HttpToolsProtocol):
 
     def _coming(self, scope: Any) -> Answer | Awaitable[Answer | None] | None:
         """The answer to a request without a body, at once or to be waited for; None where it has to take its turn."""
-        if scope["method"] not in _BODILESS or self._at_once >= AT_ONCE:
-            return None
-        if self.transport.is_closing() or self.flow.write_paused or spans.tracer is not None:
+        if scope["method"] not in _BODILESS or self._at_once >= AT_ONCE or not self._can_answer():
             return None
         self._at_once += 1
         app: App = self.app  # as `uvicorn_config` was given it
@@ -271,8 +320,9 @@ class Protocol(HttpToolsProtocol):
         if not self.transport.is_closing():  # else nobody would see the answer
             super()._start_asgi_task(cycle, app)
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self.loop.create_task(work)
+    def _wait_for(self, coming: Awaitable[Answer | None]) -> None:
+        cycle = self.cycle = cast(RequestResponseCycle, _Awaited())
+        task = self.loop.create_task(self._answer(cycle, coming))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
@@ -282,24 +332,22 @@ class Protocol(HttpToolsProtocol):
             await self.flow.drain()
         if answer is not None and not cycle.disconnected:
             cycle.response_started = cycle.response_complete = True
-            cycle.on_response = _nothing  # it holds this protocol, which holds the cycle
             self._write(answer, cycle.keep_alive)
 
     def _write(self, answer: Answer, keep_alive: bool) -> None:
         """Send an answer, and go on to the next request."""
-        lines = [STATUS_LINE[answer.status]]
-        for name, value in (*self.server_state.default_headers, *answer.headers):
-            if name == b"connection":
-                keep_alive = False  # `close` is all that we ever say of it
-            else:
-                lines.append(b"%b: %b\r\n" % (name, value))
-        lines.append(b"\r\n" if keep_alive else _CLOSE)
-        head = b"".join(lines)
-        ends = len(lines) if keep_alive else len(lines) + 1
-        if head.count(b"\n") != ends or head.count(b"\r") != ends or b"\0" in head:
+        headers = answer.headers
+        if "connection" in headers:
+            keep_alive = False  # `close` is all that we ever say of it
+        elif not keep_alive:
+            headers["connection"] = "close"
+        told = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        if told.count("\n") != len(headers) or told.count("\r") != len(headers) or "\0" in told:
             log.error("an answer was not sent: a header of ours holds the end of a line")
             self.transport.abort()
             return
+        date = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
+        head = b"%b%b%b\r\n" % (STATUS_LINE[answer.status], date, told.encode("latin-1"))
         if len(answer.body) < JOINED_BYTES:
             self.transport.write(head + answer.body)
         else:
