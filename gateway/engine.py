@@ -24,14 +24,17 @@ import httptools
 
 from gateway.decoding import Body
 from gateway.errors import BadAnswer, CallFailed, MaybeSent, NeverSent
+from gateway.plain_answers import LINE, LINES, plain
 
-FIELD, FIELDS, HEAD = 8190, 128, 64 * 1024
+FIELD, FIELDS, HEAD = LINE, LINES, 64 * 1024
 """Longest header and how many, and bytes of a head: an endless one ends here."""
 INTERIM = 16
 """1xx answers before the final one: more is a server that means no good."""
 IDLE_SECONDS = 15.0
 """How long a connection is kept that nobody uses."""
 
+_TICK = 0.001
+"""A loop's timers are that exact."""
 _PROBE = b"HTTP/1.1 204 boundary\r\n\r\n"
 """An answer that parses to exactly itself, unless the beginning of another one is still in the parser."""
 
@@ -66,9 +69,9 @@ class Connection(asyncio.Protocol):
     """One connection to the provider, which never carries anything from one exchange into the next."""
 
     __slots__ = (
-        "_body", "_chunked", "_complete", "_encodings", "_error", "_fields", "_first", "_head", "_headers",
+        "_asked", "_body", "_chunked", "_complete", "_encodings", "_error", "_fields", "_first", "_head", "_headers",
         "_idle_since", "_interim", "_keeps", "_length", "_limit", "_lost", "_parser", "_poll", "_raw", "_reason",
-        "_seen", "_status", "_waiter", "engine", "fresh", "idle", "spoiled", "transport",
+        "_rings", "_seen", "_status", "_timer", "_until", "_waiter", "engine", "fresh", "idle", "spoiled", "transport",
     )  # fmt: skip
 
     _body: list[bytes]
@@ -101,6 +104,10 @@ class Connection(asyncio.Protocol):
         self._poll: select.poll | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._parser: httptools.HttpResponseParser | None = None
+        self._asked = False
+        """Whether an answer is awaited, or has come and has not been taken yet."""
+        self._until = self._rings = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     # --- the transport's side
 
@@ -112,16 +119,23 @@ class Connection(asyncio.Protocol):
             self._poll.register(number, select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
-        parser = self._parser
-        if self.idle or parser is None:
-            self.spoil()  # nobody asked
+        if not self._asked:
+            self.spoil()
             return
-        if not self._seen:
-            self._first = data
-        self._seen += len(data)
         if self._complete:
             self.spoiled = True
             return
+        if not self._seen:
+            answer = plain(data, self._limit)
+            if answer is not None:
+                self._seen = len(data)
+                self._take(answer)
+                return
+            self._first = data
+            self._parser = httptools.HttpResponseParser(self)
+        self._seen += len(data)
+        parser = self._parser
+        assert parser is not None  # since something was asked for and has not failed
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -142,6 +156,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._lost = True
+        self._cancel_timer()
         self._ended(error)
         self.engine.lost(self)
 
@@ -157,6 +172,14 @@ class Connection(asyncio.Protocol):
             self._wake()
         else:
             self._fail(MaybeSent("early_end"))
+
+    def _take(self, answer: tuple[int, dict[str, str], bytes]) -> None:
+        """A whole answer that needed no parser."""
+        self._status, self._headers, body = answer
+        self._body, self._length = [body], len(body)
+        self._head = False
+        self._complete = self._keeps = True
+        self._wake()
 
     # --- the parser's side
 
@@ -237,9 +260,15 @@ class Connection(asyncio.Protocol):
 
     # --- the engine's side
 
-    def begin(self, waiter: "asyncio.Future[None]", request: bytes) -> None:
-        """Send the request: from here on it counts as sent, whether or not its bytes went out."""
+    def begin(self, waiter: "asyncio.Future[None]", request: bytes, deadline: float) -> None:
+        """Send the request: from here on it counts as sent, whether or not its bytes went out.
+
+        The connection has one timer, which is set anew only for a deadline that it would miss.
+        """
         assert self.transport is not None
+        self._until = deadline
+        if self._timer is None or deadline < self._rings:
+            self._set_timer(deadline)
         self.idle = self.fresh = False
         self._waiter = waiter
         self._headers = {}
@@ -253,7 +282,8 @@ class Connection(asyncio.Protocol):
         self._reason = b""
         self._first = None
         self._keeps = False
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser = None
+        self._asked = True
         self.transport.write(request)
 
     def answer(self) -> Answer:
@@ -282,7 +312,7 @@ class Connection(asyncio.Protocol):
         """Whether the parser stands exactly behind the answer. The probe is the last thing it is given."""
         parser = self._parser
         if parser is None:
-            return False
+            return True  # it needed none: what came was the answer, and no byte more
         if self._length is not None and self._first is not None and self._seen == len(self._first):
             head = self._first.find(b"\r\n\r\n") + 4  # it all came at once, as most do: then counting is enough
             if not self._interim and head + self._length == self._seen:
@@ -324,11 +354,33 @@ class Connection(asyncio.Protocol):
         """Never use it again."""
         self.spoiled = True
         self._forget()
+        self._cancel_timer()
         if self.transport is not None:
             self.transport.abort()
 
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _set_timer(self, when: float) -> None:
+        self._cancel_timer()
+        self._rings = when
+        self._timer = asyncio.get_running_loop().call_at(when, self._ring)
+
+    def _ring(self) -> None:
+        """The deadline of a request before has come: look whether it is that of the present one, too."""
+        self._timer = None
+        if not self._asked or self._complete:
+            return
+        if asyncio.get_running_loop().time() >= self._until - _TICK:
+            self._fail(MaybeSent("deadline"))
+        else:
+            self._set_timer(self._until)
+
     def _forget(self) -> None:
         """Let go of what came: a connection lives on after it, and longer than one would think in cycles."""
+        self._asked = False
         self._parser = self._first = self._encodings = None
         self._body = []
         self._headers = {}
@@ -394,16 +446,13 @@ class Engine:
         self, connection: Connection, request: bytes, deadline: float, loop: asyncio.AbstractEventLoop
     ) -> Answer:
         waiter: asyncio.Future[None] = loop.create_future()
-        connection.begin(waiter, request)
-        timer = loop.call_at(deadline, _late, connection)
+        connection.begin(waiter, request, deadline)
         try:
             await waiter
             answer = connection.answer()
         except BaseException:
             connection.spoil()
             raise
-        finally:
-            timer.cancel()
         if not self._closed and connection.is_reusable():
             connection.rest(loop.time())
             self._idle.append(connection)
@@ -476,10 +525,6 @@ async def take(slots: asyncio.Semaphore, deadline: float) -> None:
         late = True
     if late:  # outside of the except clause, so that it carries no context
         raise NeverSent("busy")
-
-
-def _late(connection: Connection) -> None:
-    connection._fail(MaybeSent("deadline"))
 
 
 def _never_sent(error: Exception) -> NeverSent:
