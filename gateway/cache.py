@@ -21,6 +21,7 @@ import cachetools
 from gateway.ending import end
 from gateway.errors import Problem
 from gateway.logs import where
+from gateway.loop_time import loop_time
 from gateway.state.store import Board, StateUnavailable
 
 log = logging.getLogger("gateway")
@@ -145,19 +146,25 @@ class Cache:
         `lag` seconds after a write the provider may not show it here yet, so that an answer is kept no longer than that.
         `patient`: who asks waits for as long as `fetch` takes, so that he can as well make the call for all.
         """
-        try:
-            versions = await self._board.versions(names)
-        except StateUnavailable:
-            self._entries.clear()
-            self._outages += 1
-            return await _past(deadline, fetch)
+        versions = self._board.versions_at_once(names)
+        if versions is None:
+            try:
+                versions = await self._board.versions(names)
+            except StateUnavailable:
+                self._entries.clear()
+                self._outages += 1
+                return await _past(deadline, fetch)
         entry = None if fresh else self._good(key, owner, versions)
         hit = self._hit(entry)
         if hit is not None:
             return hit
         how: How = "bypass" if fresh else "miss"
         try:
-            content = await self._fetched(key, owner, names, versions, deadline, fetch, fresh, lag, patient)
+            if patient and (fresh or key not in self._flights):
+                flight = self._flights[key] = _Flight(owner, versions)
+                content = await self._fill(flight, key, names, fetch, lag)
+            else:
+                content = await self._fetched(key, owner, names, versions, deadline, fetch, fresh, lag, patient)
         except Problem as problem:
             if problem.code == "not-found":
                 return Served(b"", how, absent=problem)
@@ -203,7 +210,7 @@ class Cache:
             except _Left:
                 left = True  # the first to come by here makes the next call for all
             except Problem as problem:
-                if let_down or problem.code == "not-found" or asyncio.get_running_loop().time() >= deadline:
+                if let_down or problem.code == "not-found" or loop_time() >= deadline:
                     raise
                 let_down = True  # all who were share the next call
         if let_down or left:  # one of those who waited, too, may have had an answer already
@@ -214,56 +221,52 @@ class Cache:
                 return hit.content
         flight = self._flights[key] = _Flight(owner, versions)
         if patient and not (let_down or left):  # else he has waited already, and his time is not what it was
-            return await self._for_all(flight, key, names, fetch, lag)
-        flight.task = task = asyncio.create_task(self._fill(key, owner, names, versions, fetch, lag))
+            return await self._fill(flight, key, names, fetch, lag)
+        flight.task = task = asyncio.create_task(self._fill(flight, key, names, fetch, lag))
         self._tasks.add(task)
         task.add_done_callback(lambda task: self._landed(key, flight, task))
         return await _waited(flight, deadline)
 
-    async def _for_all(self, flight: _Flight, key: str, names: Sequence[str], fetch: Fetch, lag: float) -> bytes:
-        """The call, without a task of its own, and its outcome told to those who came later."""
-        try:
-            content = await self._fill(key, flight.owner, names, flight.versions, fetch, lag)
-        except BaseException as error:
-            self._over(key, flight)
-            flight.ended(b"", error)
-            raise
-        self._over(key, flight)
-        flight.ended(content)
-        return content
-
-    async def _fill(
-        self, key: str, owner: str, names: Sequence[str], versions: tuple[int, ...], fetch: Fetch,
-        lag: float,
-    ) -> bytes:  # fmt: skip
+    async def _fill(self, flight: _Flight, key: str, names: Sequence[str], fetch: Fetch, lag: float) -> bytes:
+        """The call; what it brought is kept, and told to those who came later where no task of ours tells them."""
         self._number = number = self._number + 1
         began, outages = self._clock(), self._outages
-        absent: Problem | None = None
         content = b""
+        failure: BaseException | None = None
         try:
             content = await fetch()
+            if outages == self._outages:
+                self._remember(key, flight, names, number, began, lag, content, None)
+            return content
         except Problem as problem:
-            if problem.code != "not-found":
-                if problem.code not in _FAILS:  # the provider has said no: what it said before is not given later on
-                    self._entries.pop(key, None)
-                raise
-            absent = problem
-        if outages == self._outages:
-            self._remember(key, owner, names, versions, number, began, lag, content, absent)
-        if absent is not None:
-            raise absent
-        return content
+            failure = problem
+            if problem.code == "not-found":
+                if outages == self._outages:
+                    self._remember(key, flight, names, number, began, lag, b"", problem)
+            elif problem.code not in _FAILS:  # the provider has said no: what it said before is not given later on
+                self._entries.pop(key, None)
+            raise
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            self._over(key, flight)
+            flight.ended(content, failure)
+            failure = None  # it holds this frame, which would hold it
 
     def _remember(
-        self, key: str, owner: str, names: Sequence[str], versions: tuple[int, ...], number: int, began: float,
-        lag: float, content: bytes, absent: Problem | None,
+        self, key: str, flight: _Flight, names: Sequence[str], number: int, began: float, lag: float, content: bytes,
+        absent: Problem | None,
     ) -> None:  # fmt: skip
         """Keep an answer under the versions from before the call: should a write have come between, it is never given."""
-        ttl, last = self._life(names, versions, began, lag)
+        ttl, last = self._life(names, flight.versions, began, lag) if lag else (self.ttl, self.ttl + self.stale)
         if absent is not None:
             ttl = last = min(ABSENT_SECONDS, ttl)
         size = len(content) + len(key) + (OVERHEAD if absent is None else 2 * OVERHEAD)
-        self._keep(key, _Entry(owner, versions, number, began, ttl, last, size, content, absent and absent.again()))
+        entry = _Entry(
+            flight.owner, flight.versions, number, began, ttl, last, size, content, absent and absent.again()
+        )
+        self._keep(key, entry)
 
     def _keep(self, key: str, entry: _Entry) -> None:
         """In the place of what was asked for earlier; never in that of what was asked for later, and is there already."""
@@ -283,14 +286,13 @@ class Cache:
         What was asked for while a write was young may lack it, and is given no longer than that.
         """
         ttl, last = self.ttl, self.ttl + self.stale
-        if lag:
-            for name, version in zip(names, versions, strict=True):
-                known, since = self._young.get(name, (0, -lag))
-                if known != version:
-                    since = began
-                    self._young[name] = (version, since)
-                if began < since + lag:
-                    ttl = last = min(ttl, since + lag - began)
+        for name, version in zip(names, versions, strict=True):
+            known, since = self._young.get(name, (0, -lag))
+            if known != version:
+                since = began
+                self._young[name] = (version, since)
+            if began < since + lag:
+                ttl = last = min(ttl, since + lag - began)
         return ttl, last
 
     def _landed(self, key: str, flight: _Flight, task: "asyncio.Task[bytes]") -> None:

@@ -4,20 +4,20 @@ import asyncio
 import hashlib
 import hmac
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from pydantic import SecretStr
 
 from gateway.adapter import Adapter, BudgetLeft, Call, Reply
 from gateway.config import CircuitConfig, Config, ConnectionConfig, LimitsConfig
 from gateway.drift import Drift
-from gateway.layers.asking import asking
-from gateway.layers.budget import Purse, budgeted
-from gateway.layers.bulkhead import Slots, bounded
-from gateway.layers.circuit import Circuit, broken
+from gateway.layers.budget import Purse
+from gateway.layers.bulkhead import Slots
+from gateway.layers.circuit import Circuit
 from gateway.layers.observe import observe
 from gateway.layers.retry import repeating
-from gateway.layers.trip import Before, Send, Trip
+from gateway.layers.trip import Before, Trip
+from gateway.layers.trying import trying
 from gateway.state.local import FallbackBoard, LocalBoard
 from gateway.state.store import Board
 from gateway.wire import Wire
@@ -55,8 +55,12 @@ class Connection:
             None if circuit is None
             else Circuit(config.name, circuit.failures, circuit.open, config.timeout, board, slots.flush)
         )  # fmt: skip
-        stack = layered(asking(self._wire.send), lambda: self.adapter, slots, self._purse, self._circuit)
-        self._send = observe(stack, config.name)
+
+        def adapter() -> Adapter:
+            return self.adapter
+
+        once = trying(self._wire.send, adapter, slots, self._purse, self._circuit)
+        self._send = observe(repeating(once, adapter), config.name)
         # Cursors are signed with what all replicas of a connection share and nobody else has.
         self.cursor_key = hmac.digest(key.encode(), f"cursor {self.name}".encode(), hashlib.sha256)
         told = f"{base_url} {config.adapter.__qualname__} {config.settings!r} {config.stages!r}"
@@ -115,25 +119,6 @@ class Connection:
 
     def __repr__(self) -> str:
         return f"<Connection {self.name} to {self.adapter.name}>"
-
-
-def layered(send: Send, adapter: Callable[[], Adapter], slots: Slots, purse: Purse, circuit: Circuit | None) -> Send:
-    """The stack around the wire, innermost first.
-
-    The order is an argument:
-
-    - `asking` is innermost: between the last question ("may I still send?") and the sending there is nothing to wait for.
-    - The budget is around it and inside of the slots: a call that never gets a slot spends nothing.
-    - The circuit is outside of both: an open one costs neither a slot nor budget, and it judges each try by itself.
-    - What repeats is outside of all that bounds a single try, so that each try has its slot, is paid for, and counts.
-    - What answers without a call (a cache) belongs outside of what repeats; what observes stands outermost, and sees what
-      the caller saw.
-    """
-    send = budgeted(send, purse, adapter)
-    send = bounded(send, slots)
-    if circuit is not None:
-        send = broken(send, circuit)
-    return repeating(send, adapter)
 
 
 class Connections(Mapping[str, Connection]):

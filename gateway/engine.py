@@ -24,6 +24,8 @@ import httptools
 
 from gateway.decoding import Body
 from gateway.errors import BadAnswer, CallFailed, MaybeSent, NeverSent
+from gateway.layers.bulkhead import EVERYBODY, Slots
+from gateway.loop_time import loop_time
 from gateway.plain_answers import LINE, LINES, plain
 
 FIELD, FIELDS, HEAD = LINE, LINES, 64 * 1024
@@ -70,7 +72,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_asked", "_body", "_chunked", "_complete", "_encodings", "_error", "_fields", "_first", "_head", "_headers",
-        "_idle_since", "_interim", "_keeps", "_length", "_limit", "_lost", "_parser", "_poll", "_raw", "_reason",
+        "_idle_since", "_interim", "_keeps", "_length", "_limit", "_loop", "_lost", "_parser", "_poll", "_raw", "_reason",
         "_rings", "_seen", "_status", "_timer", "_until", "_waiter", "engine", "fresh", "idle", "spoiled", "transport",
     )  # fmt: skip
 
@@ -86,6 +88,7 @@ class Connection(asyncio.Protocol):
     _interim: int
     _keeps: bool
     _length: int | None
+    _loop: asyncio.AbstractEventLoop
     _raw: int
     _reason: bytes
     _seen: int
@@ -113,6 +116,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's are of no such class
+        self._loop = asyncio.get_running_loop()
         if hasattr(select, "poll"):
             number = transport.get_extra_info("socket").fileno()
             self._poll = select.poll()
@@ -260,8 +264,8 @@ class Connection(asyncio.Protocol):
 
     # --- the engine's side
 
-    def begin(self, waiter: "asyncio.Future[None]", request: bytes, deadline: float) -> None:
-        """Send the request: from here on it counts as sent, whether or not its bytes went out.
+    def begin(self, request: bytes, deadline: float) -> "asyncio.Future[None]":
+        """Send the request: from here on it counts as sent, whether or not its bytes went out. Gives what to wait for.
 
         The connection has one timer, which is set anew only for a deadline that it would miss.
         """
@@ -270,7 +274,7 @@ class Connection(asyncio.Protocol):
         if self._timer is None or deadline < self._rings:
             self._set_timer(deadline)
         self.idle = self.fresh = False
-        self._waiter = waiter
+        waiter = self._waiter = self._loop.create_future()
         self._headers = {}
         self._body = []
         self._fields = self._seen = self._raw = self._interim = self._status = 0
@@ -285,6 +289,7 @@ class Connection(asyncio.Protocol):
         self._parser = None
         self._asked = True
         self.transport.write(request)
+        return waiter
 
     def answer(self) -> Answer:
         """What came. Raises what went wrong."""
@@ -366,14 +371,14 @@ class Connection(asyncio.Protocol):
     def _set_timer(self, when: float) -> None:
         self._cancel_timer()
         self._rings = when
-        self._timer = asyncio.get_running_loop().call_at(when, self._ring)
+        self._timer = self._loop.call_at(when, self._ring)
 
     def _ring(self) -> None:
         """The deadline of a request before has come: look whether it is that of the present one, too."""
         self._timer = None
         if not self._asked or self._complete:
             return
-        if asyncio.get_running_loop().time() >= self._until - _TICK:
+        if loop_time() >= self._until - _TICK:
             self._fail(MaybeSent("deadline"))
         else:
             self._set_timer(self._until)
@@ -408,7 +413,7 @@ class Engine:
         self.max_reply = max_reply
         self._host, self._port = host, port
         self._connect_timeout = connect_timeout
-        self._slots = asyncio.Semaphore(limit)
+        self._slots = Slots(limit, EVERYBODY)
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -417,15 +422,25 @@ class Engine:
 
     async def exchange(self, request: bytes, deadline: float) -> Answer:
         """The answer to a request, whatever its status from 200 to 599 and beyond; `deadline` by the loop's clock."""
-        loop = asyncio.get_running_loop()
-        if deadline <= loop.time():
+        if deadline <= loop_time():
             raise NeverSent("deadline")
-        await take(self._slots, deadline)
+        if not self._slots.take_at_once():
+            await self._slots.take("", deadline)
         try:
-            connection = self._from_pool(loop.time()) or await self._connected(loop, deadline)
-            return await self._on(connection, request, deadline, loop)
+            connection = self._from_pool(loop_time()) or await self._connected(deadline)
+            try:
+                await connection.begin(request, deadline)
+                answer = connection.answer()
+            except BaseException:
+                connection.spoil()
+                raise
+            if not self._closed and connection.is_reusable():
+                self._keep(connection)
+            else:
+                connection.spoil()
+            return answer
         finally:
-            self._slots.release()
+            self._slots.give()
 
     async def aclose(self) -> None:
         """Close all connections. Requests under way fail; later ones are `NeverSent`."""
@@ -442,25 +457,12 @@ class Engine:
         if connection in self._idle:
             self._idle.remove(connection)
 
-    async def _on(
-        self, connection: Connection, request: bytes, deadline: float, loop: asyncio.AbstractEventLoop
-    ) -> Answer:
-        waiter: asyncio.Future[None] = loop.create_future()
-        connection.begin(waiter, request, deadline)
-        try:
-            await waiter
-            answer = connection.answer()
-        except BaseException:
-            connection.spoil()
-            raise
-        if not self._closed and connection.is_reusable():
-            connection.rest(loop.time())
-            self._idle.append(connection)
-            if self._sweeper is None:
-                self._sweeper = loop.call_later(IDLE_SECONDS, self._sweep, loop)
-        else:
-            connection.spoil()
-        return answer
+    def _keep(self, connection: Connection) -> None:
+        connection.rest(loop_time())
+        self._idle.append(connection)
+        if self._sweeper is None:
+            loop = asyncio.get_running_loop()
+            self._sweeper = loop.call_later(IDLE_SECONDS, self._sweep, loop)
 
     def _from_pool(self, now: float) -> Connection | None:
         """The connection used last that is fit."""
@@ -472,14 +474,15 @@ class Engine:
         return None
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
-        now = loop.time()
+        now = loop_time()
         for connection in [one for one in self._idle if one.is_stale(now)]:
             connection.spoil()
             self._idle.remove(connection)
         self._sweeper = loop.call_later(IDLE_SECONDS, self._sweep, loop) if self._idle else None
 
-    async def _connected(self, loop: asyncio.AbstractEventLoop, deadline: float) -> Connection:
+    async def _connected(self, deadline: float) -> Connection:
         """A new connection, TLS included."""
+        loop = asyncio.get_running_loop()
         if self._closed:
             raise NeverSent("refused", "closed")
         until = min(deadline, loop.time() + self._connect_timeout)
@@ -512,21 +515,6 @@ class Engine:
         return self._context
 
 
-async def take(slots: asyncio.Semaphore, deadline: float) -> None:
-    """One of the slots is had. Raises `NeverSent("busy")` when none comes free in time."""
-    if not slots.locked():
-        await slots.acquire()
-        return
-    late = False
-    try:
-        async with asyncio.timeout_at(deadline):
-            await slots.acquire()
-    except TimeoutError:
-        late = True
-    if late:  # outside of the except clause, so that it carries no context
-        raise NeverSent("busy")
-
-
 def _never_sent(error: Exception) -> NeverSent:
     detail = type(error).__name__
     if isinstance(error, socket.gaierror):
@@ -538,4 +526,4 @@ def _never_sent(error: Exception) -> NeverSent:
     return NeverSent("refused", detail)
 
 
-__all__ = ["Answer", "Connection", "Engine", "take"]
+__all__ = ["Answer", "Connection", "Engine"]

@@ -9,7 +9,8 @@ from gateway.config import Config
 from gateway.drift import folded, signs
 from gateway.errors import Problem
 from gateway.gateway import Gateway
-from gateway.opportunities import Ask, Opportunities, Read, deadline_in
+from gateway.loop_time import deadline_in
+from gateway.opportunities import Ask, Opportunities, Read
 from gateway.pointer import leaves
 from gateway.sandboxes import running
 from gateway.strict_json import Json, dumps

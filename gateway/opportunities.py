@@ -22,6 +22,7 @@ from gateway.failures import bad_answer, problem_of_failure, problem_of_reply
 from gateway.ids import is_native
 from gateway.layers.trip import Before
 from gateway.ledger import NotApplied, Plan, leaves_of, settle
+from gateway.loop_time import loop_time
 from gateway.reading import Issue, Reading
 from gateway.stages import needs_stages, with_stage_ids
 from gateway.state.store import StateUnavailable
@@ -284,7 +285,7 @@ class Opportunities:
                 await self.connection.board.bump(names)
                 return
             except StateUnavailable:
-                if asyncio.get_running_loop().time() + BUMP_PAUSE >= deadline:
+                if loop_time() + BUMP_PAUSE >= deadline:
                     log.error("connection %s: a write could not be told to other workers in time", self.name)
                     self._untold.update(names)
                     if self._telling is None or self._telling.done():
@@ -513,8 +514,3 @@ def _told(draft: Json) -> Json:
 
 def _within(path: str, asked: tuple[str, ...]) -> bool:
     return any(path == one or path.startswith((f"{one}.", f"{one}[")) for one in asked)
-
-
-def deadline_in(seconds: float) -> float:
-    """The loop's time so many seconds from now."""
-    return asyncio.get_running_loop().time() + seconds

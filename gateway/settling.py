@@ -19,8 +19,9 @@ from gateway.idempotency import Kept
 from gateway.ledger import settle
 from gateway.logs import where
 from gateway.looking import look_for
+from gateway.loop_time import deadline_in
 from gateway.metrics import SETTLED, STATE_ERRORS, UNKNOWN
-from gateway.opportunities import Answer, Ask, Opportunities, deadline_in
+from gateway.opportunities import Answer, Ask, Opportunities
 from gateway.state import claims
 from gateway.state.claims import Claim
 from gateway.state.holders import is_dead

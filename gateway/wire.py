@@ -6,7 +6,6 @@
 Nothing here logs. No exception and no repr holds the credential, a URL, a header or a body.
 """
 
-import asyncio
 import re
 import time
 from typing import TYPE_CHECKING
@@ -16,8 +15,10 @@ from pydantic import SecretStr
 
 from gateway import __version__, strict_json
 from gateway.adapter import Adapter, Call, Reply
-from gateway.engine import Answer, Engine, take
+from gateway.engine import Answer, Engine
 from gateway.errors import BadAnswer, NeverSent
+from gateway.layers.bulkhead import EVERYBODY, Slots
+from gateway.loop_time import loop_time
 from gateway.target import PATH, RefusedCall, checked_headers, content_of, target_of
 from gateway.tracing import HEADER, handed_on
 
@@ -60,7 +61,7 @@ class Wire:
         self._api_key = api_key
         self._max_reply = max_reply
         secure, host, port, self._host, self._prefix = _base(base_url)
-        self._slots = asyncio.Semaphore(concurrency)
+        self._slots = Slots(concurrency, EVERYBODY)
         self._head: bytes | None = None
         self._engine: Engine | None = None
         if transport is None:
@@ -89,14 +90,14 @@ class Wire:
             answer = await self._engine.exchange(request, deadline)
         else:
             _check_time(deadline)
-            await take(self._slots, deadline)
+            await self._slots.take("", deadline)
             try:
                 headers, trace = self._headers(content), handed_on()
                 if trace is not None:
                     headers[HEADER] = trace
                 answer = await self._other.exchange(call.method, target, headers, content, deadline)
             finally:
-                self._slots.release()
+                self._slots.give()
         try:
             return _reply(answer, started)
         except BadAnswer:
@@ -179,5 +180,5 @@ def _base(base_url: str) -> tuple[bool, str, int, str, str]:
 
 
 def _check_time(deadline: float) -> None:
-    if deadline <= asyncio.get_running_loop().time():
+    if deadline <= loop_time():
         raise NeverSent("deadline")

@@ -120,13 +120,13 @@ async def test_what_one_worker_is_told_the_others_know() -> None:
 async def test_an_absurd_limit_does_not_close_the_connection_for_ever() -> None:
     clock = [1_800_000_000.0]
     purse = Purse("it", Budget(100, 60), LocalBoard(lambda: clock[0]), clock=lambda: clock[0])
-    await purse.note(BudgetLeft(None, 0, 1e18), await purse.spend(True))
+    purse.note(BudgetLeft(None, 0, 1e18), await purse.spend(True))
     with pytest.raises(NeverSent):
         await purse.spend(True)
     clock[0] += 61
     assert await purse.spend(True)
-    await purse.note(BudgetLeft(0, 10**12, -1.0), 2)
-    await purse.note(BudgetLeft(-5, -5, None), 2)
+    purse.note(BudgetLeft(0, 10**12, -1.0), 2)
+    purse.note(BudgetLeft(-5, -5, None), 2)
     clock[0] += 61
     assert await purse.spend(True)
 
@@ -135,7 +135,7 @@ async def test_a_window_of_the_providers_that_is_not_ours_holds_across_ours() ->
     """Ours ends, and the provider's goes on: nothing goes out that it would refuse."""
     clock = [1_800_000_000.0 + 50]  # ten seconds before a minute ends
     purse = Purse("it", Budget(100, 60), LocalBoard(lambda: clock[0]), clock=lambda: clock[0])
-    await purse.note(BudgetLeft(100, 2, clock[0] + 40), await purse.spend(True))
+    purse.note(BudgetLeft(100, 2, clock[0] + 40), await purse.spend(True))
     clock[0] += 20
     await purse.spend(True)
     await purse.spend(True)
@@ -149,14 +149,14 @@ async def test_a_window_of_the_providers_that_is_not_ours_holds_across_ours() ->
 async def test_what_is_told_counts_the_calls_that_were_on_their_way() -> None:
     purse = Purse("it", Budget(100, 60), LocalBoard())
     numbers = [await purse.spend(True) for _ in range(5)]
-    await purse.note(BudgetLeft(100, 20, time.time() + 30), numbers[0])  # the other four are not in it yet
+    purse.note(BudgetLeft(100, 20, time.time() + 30), numbers[0])  # the other four are not in it yet
     assert purse.left is not None and purse.left.remaining == 16
 
 
 async def test_the_operators_own_budget_is_never_raised_and_the_adapters_is() -> None:
     for fixed, limit in ((True, 10), (False, 5000)):
         purse = Purse("it", Budget(10, 60), LocalBoard(), fixed=fixed)
-        await purse.note(BudgetLeft(5000, 4999, None), await purse.spend(True))
+        purse.note(BudgetLeft(5000, 4999, None), await purse.spend(True))
         await purse.spend(True)
         assert purse.left is not None and purse.left.limit == limit
 

@@ -59,7 +59,8 @@ def prefix(id_: str) -> str | None:
 
 
 def new_ask(opportunities: Any, *, strict: bool = False, explain: bool = False, raw: bool = False) -> Any:
-    from gateway.opportunities import Ask, deadline_in
+    from gateway.loop_time import deadline_in
+    from gateway.opportunities import Ask
 
     deadline = deadline_in(opportunities.connection.timeout)
     return Ask(deadline, strict=strict, explain=explain, raw=raw)

@@ -6,7 +6,8 @@ import time
 from gateway.connections import Connection
 from gateway.http import requests as read
 from gateway.http.app import Context
-from gateway.opportunities import Ask, Opportunities, deadline_in
+from gateway.loop_time import deadline_in
+from gateway.opportunities import Ask, Opportunities
 
 
 def ask_of(context: Context, connection: Connection, parameters: dict[str, str], *, urgent: bool = True) -> Ask:

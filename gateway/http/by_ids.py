@@ -3,12 +3,13 @@
 import asyncio
 from dataclasses import dataclass
 
+from gateway.cache import Served
 from gateway.errors import FieldError, Problem
 from gateway.http import requests as read
 from gateway.http.app import Context, Reply
 from gateway.http.asks import ask_of, tell_budget
-from gateway.http.kept import kept, kept_now, one_record, taken_apart
-from gateway.opportunities import deadline_in
+from gateway.http.kept import kept, one_record, taken_apart
+from gateway.loop_time import deadline_in
 from gateway.strict_json import Json, dumps, loads
 
 MOST_IDS = 100
@@ -48,9 +49,8 @@ async def by_ids(context: Context, parameters: dict[str, str]) -> Reply:
             ask = ask_of(context, opportunities.connection, parameters, urgent=False)
             ask.deadline -= deadline_in(0) - began  # one deadline for all of them, also for those that had to wait
             question = one_record(opportunities, native, ask)
-            served = kept_now(context, opportunities, question)
-            if served is None:
-                served = await kept(context, opportunities, ask, question)
+            coming = kept(context, opportunities, ask, question)
+            served = coming if isinstance(coming, Served) else await coming
             if served.how != "hit":
                 context.tell["x-cache"] = served.how
             if served.absent is not None:

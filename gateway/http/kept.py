@@ -7,12 +7,13 @@ written again: `spelled` and `taken_apart` are each other's inverse.
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from gateway.cache import Served, record_version
+from gateway.cache import Cache, Served, record_version
 from gateway.connections import Connection
 from gateway.http import requests as read
 from gateway.http.app import Context
+from gateway.loop_time import deadline_in
 from gateway.metrics import CACHE
-from gateway.opportunities import Ask, Opportunities, deadline_in
+from gateway.opportunities import Ask, Opportunities
 from gateway.strict_json import Json, dumps
 
 IMPATIENCE = 0.05
@@ -38,45 +39,53 @@ def one_record(opportunities: Opportunities, native: str, ask: Ask) -> Question:
     """What there is to know of one record."""
 
     async def fetch(ask: Ask) -> bytes:
-        answer = await opportunities.get(native, ask)
+        answer = opportunities.answer(await opportunities.read(native, ask), ask)
         return spelled(answer.data, answer.meta)
 
     return Question(f"{native} {ask.explain:d}{ask.raw:d}", record_version(opportunities.name, native), fetch)
 
 
-def kept_now(context: Context, opportunities: Opportunities, question: Question) -> Served | None:
-    """The answer, where it is kept and nobody has to be waited for to know that it is good."""
+def kept(
+    context: Context, opportunities: Opportunities, ask: Ask, question: Question
+) -> Served | Awaitable[Served]:  # fmt: skip
+    """The answer from the cache, at once where it is kept and nobody has to be waited for to know that it is good; else
+    from the provider, as the caller's `Cache-Control` wishes. Raises `Problem`."""
     cache = context.gateway.cache
-    if cache is None or read.cache_wish(context.headers):
-        return None
+    wish = read.cache_wish(context.headers)
+    if cache is None or wish == "no-store":
+        return _past(opportunities, ask, question)
     owner = _owner(context, opportunities.connection)
-    served = cache.kept(f"{owner} {question.key}", owner, (question.version,))
-    if served is not None:
-        CACHE.of(opportunities.name, "hit").add()
+    key = f"{owner} {question.key}"
+    served = None if wish else cache.kept(key, owner, (question.version,))
+    if served is None:
+        return _from(cache, opportunities, ask, question, key, owner, wish == "no-cache",
+                     context.gateway.config.idempotency.lookup_lag)  # fmt: skip
+    CACHE.of(opportunities.name, "hit").add()
     return served
 
 
-async def kept(context: Context, opportunities: Opportunities, ask: Ask, question: Question) -> Served:
-    """The answer from the cache or from the provider, as the caller's `Cache-Control` wishes. Raises `Problem`."""
-    cache, connection = context.gateway.cache, opportunities.connection
-    wish = read.cache_wish(context.headers)
-    if cache is None or wish == "no-store":
-        served = Served(await question.fetch(ask), "bypass")
-    else:
-        patient = ask.deadline >= deadline_in(connection.timeout - IMPATIENCE)
+async def _past(opportunities: Opportunities, ask: Ask, question: Question) -> Served:
+    served = Served(await question.fetch(ask), "bypass")
+    CACHE.of(opportunities.name, served.how).add()
+    return served
 
-        def fill() -> Awaitable[bytes]:
-            # Not with the time of whoever happens to call for all, if that is short, or is by now.
-            full = deadline_in(connection.timeout)
-            return question.fetch(ask if ask.deadline >= full - IMPATIENCE else replace(ask, deadline=full))
 
-        owner = _owner(context, connection)
+async def _from(
+    cache: Cache, opportunities: Opportunities, ask: Ask, question: Question, key: str, owner: str, fresh: bool, lag: float
+) -> Served:  # fmt: skip
+    timeout = opportunities.connection.timeout
+
+    def fill() -> Awaitable[bytes]:
+        # Not with the time of whoever happens to call for all, if that is short, or is by now.
+        full = deadline_in(timeout)
+        return question.fetch(ask if ask.deadline >= full - IMPATIENCE else replace(ask, deadline=full))
+
+    served = await cache.read(
+        key, owner, (question.version,), ask.deadline, fill, fresh=fresh,
         # What is listed lags behind what is written; a record read by its id does not.
-        lag = context.gateway.config.idempotency.lookup_lag if question.version.startswith("l:") else 0.0
-        served = await cache.read(
-            f"{owner} {question.key}", owner, (question.version,), ask.deadline, fill,
-            fresh=wish == "no-cache", lag=lag, patient=patient,
-        )  # fmt: skip
+        lag=lag if question.version.startswith("l:") else 0.0,
+        patient=ask.deadline >= deadline_in(timeout - IMPATIENCE),
+    )  # fmt: skip
     CACHE.of(opportunities.name, served.how).add()
     return served
 

@@ -9,7 +9,7 @@ from gateway.http import requests as read
 from gateway.http.app import Context, Reply
 from gateway.http.asks import ask_of, route_of, tell_budget
 from gateway.http.by_ids import by_ids
-from gateway.http.kept import Question, kept, kept_now, one_record
+from gateway.http.kept import Question, kept, one_record
 from gateway.listing import FILTERS, SORTS, Lister, Wanted
 from gateway.opportunities import Ask, Opportunities
 from gateway.statuses import STATUSES
@@ -50,14 +50,16 @@ def _answer(
     context: Context, opportunities: Opportunities, ask: Ask, question: Question
 ) -> Reply | Awaitable[Reply]:  # fmt: skip
     """The answer at once where it is kept; else what has to be waited for."""
-    served = kept_now(context, opportunities, question)
-    return _fetched(context, opportunities, ask, question) if served is None else _told(context, opportunities, served)
+    coming = kept(context, opportunities, ask, question)
+    if isinstance(coming, Served):
+        return _told(context, opportunities, coming)
+    return _fetched(context, opportunities, coming)
 
 
-async def _fetched(context: Context, opportunities: Opportunities, ask: Ask, question: Question) -> Reply:
+async def _fetched(context: Context, opportunities: Opportunities, coming: Awaitable[Served]) -> Reply:
     context.tell["x-cache"] = "bypass"
     try:
-        served = await kept(context, opportunities, ask, question)
+        served = await coming
     except Problem:
         tell_budget(context, opportunities.connection)
         raise

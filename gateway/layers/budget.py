@@ -8,10 +8,8 @@ others use the same account. A call needs both. Whatever is told lowers the boar
 import time
 from collections.abc import Callable
 
-from gateway.adapter import Adapter, Budget, BudgetLeft, Call, Reply
+from gateway.adapter import Budget, BudgetLeft
 from gateway.errors import NeverSent
-from gateway.failures import wait_told
-from gateway.layers.trip import Send, Trip
 from gateway.state.store import Allowance, Board
 
 RESERVE = 10
@@ -62,6 +60,22 @@ class Purse:
         if self._enforced and self._budget is not None:
             self._shared = await self._board.allowance(self._name, self._calls, self._budget.per)
 
+    def spend_at_once(self, urgent: bool) -> int:
+        """One call and its number, where nobody has to be waited for; 0: see what `spend` says."""
+        if self._enforced:
+            now, budget = self._clock(), self._budget
+            reserve = 0 if urgent else reserve_of(self._calls)
+            if now < self._pause or (now < self._reset and self._left - 1 < reserve):
+                return 0
+            if budget is not None:
+                allowance = self._board.spend_at_once(self._name, self._calls, budget.per, reserve)
+                if allowance is None:
+                    return 0
+                self._shared = allowance
+            self._left -= 1
+        self._sent += 1
+        return self._sent
+
     async def spend(self, urgent: bool) -> int:
         """One call, and its number. Raises `NeverSent("budget")` when it would be one too many."""
         if not self._enforced:
@@ -84,17 +98,20 @@ class Purse:
         self._sent += 1
         return self._sent
 
-    async def note(self, left: BudgetLeft | None, number: int) -> None:
-        """What the reply to call `number` says is left: calls that went out after it are not in its count yet."""
+    def note(self, left: BudgetLeft | None, number: int) -> int | None:
+        """What the reply to call `number` says is left: calls that went out after it are not in its count yet.
+
+        Gives what has to be told to the others (`correct`), if anything.
+        """
         if left is None:
-            return
+            return None
         self._told = left
         if not self._enforced:
-            return
+            return None
         if left.limit is not None and left.limit >= 1:
             self._calls = min(left.limit, self._budget.calls) if self._fixed and self._budget else left.limit
         if left.remaining is None:
-            return
+            return None
         remaining, now = left.remaining - (self._sent - number), self._clock()
         if left.reset is not None and left.reset > now:
             # An absurd time must not close the connection for ever: no window is longer than it is known to be.
@@ -102,25 +119,15 @@ class Purse:
             same = now < self._reset and abs(reset - self._reset) < 1
             self._left, self._reset = min(self._left, remaining) if same else remaining, reset
         if self._budget is not None and self._shared is not None and remaining < self._shared.left:
-            await self._board.correct(self._name, self._calls, self._budget.per, max(remaining, 0))
+            return max(remaining, 0)
+        return None
+
+    async def correct(self, remaining: int) -> None:
+        """Let all workers know that no more than this is left."""
+        if self._budget is not None:
+            await self._board.correct(self._name, self._calls, self._budget.per, remaining)
 
     def pause(self, seconds: float) -> None:
         """The provider asked for a pause, so that the next call would be refused as well."""
         if self._enforced:
             self._pause = max(self._pause, self._clock() + min(seconds, PAUSE_SECONDS))
-
-
-def budgeted(send: Send, purse: Purse, adapter: Callable[[], Adapter]) -> Send:
-    """`send` that spends one call of the budget for each try, and learns from each reply what is left."""
-
-    async def spending(call: Call, trip: Trip) -> Reply:
-        number = await purse.spend(trip.urgent)
-        reply = await send(call, trip)
-        await purse.note(adapter().budget_left(reply), number)
-        if reply.status == 429:
-            wait = wait_told(adapter(), reply)
-            if wait:
-                purse.pause(wait)
-        return reply
-
-    return spending

@@ -6,15 +6,16 @@ has most of them.
 """
 
 import asyncio
+import sys
 from collections import OrderedDict, deque
 
-from gateway.adapter import Call, Reply
 from gateway.errors import NeverSent
-from gateway.layers.trip import Send, Trip
 
 WAITING = 4
 """Calls that may wait, for each that may be in flight: as long as four calls take, so that nobody waits for nothing."""
 SHED_SECONDS = 1.0
+EVERYBODY = sys.maxsize
+"""Calls that may wait where nobody is sent away."""
 
 _Waiter = asyncio.Future[None]
 
@@ -29,10 +30,16 @@ class Slots:
         self._queues: OrderedDict[str, deque[_Waiter]] = OrderedDict()
         """Caller -> its waiting calls; the caller at the front is next."""
 
+    def take_at_once(self) -> bool:
+        """A slot of one's own, if one is free: then nobody waits for one."""
+        if not self._free:
+            return False
+        self._free -= 1
+        return True
+
     async def take(self, caller: str, deadline: float) -> None:
         """A slot of one's own. Raises `NeverSent`: `full` at once, `busy` when none came free before the deadline."""
-        if self._free:
-            self._free -= 1
+        if self.take_at_once():
             return
         if self._waiting >= self._most:
             self._shed_for(caller)
@@ -92,16 +99,3 @@ class Slots:
         self._waiting -= 1
         if not queue:
             del self._queues[caller]
-
-
-def bounded(send: Send, slots: Slots) -> Send:
-    """`send` with so many calls in flight at once."""
-
-    async def waiting(call: Call, trip: Trip) -> Reply:
-        await slots.take(trip.caller, trip.deadline)
-        try:
-            return await send(call, trip)
-        finally:
-            slots.give()
-
-    return waiting

@@ -4,13 +4,12 @@ What counts is evidence that the provider is in trouble: connections that fail, 
 or a wrong shape shows that somebody answers. What our own layers refuse (no slot, no budget) shows nothing.
 """
 
-import asyncio
 import time
 from collections.abc import Callable
 
-from gateway.adapter import Call, Reply
+from gateway.adapter import Reply
 from gateway.errors import BadAnswer, CallFailed, NeverSent
-from gateway.layers.trip import Send, Trip
+from gateway.loop_time import loop_time
 from gateway.state.store import Board
 
 LOOK_SECONDS = 0.25
@@ -57,6 +56,17 @@ class Circuit:
             self._until = until
         elif not self._own:
             self._until = 0.0
+
+    def is_calm(self) -> bool:
+        """Whether it is closed as far as is known here, and that was looked up a moment ago: a call may go on at once."""
+        return self._until == 0 and time.monotonic() - self._looked < LOOK_SECONDS
+
+    def went_well(self, reply: Reply) -> bool:
+        """Count a reply of a provider that was not in trouble, and is not; any other has to be judged."""
+        if self._until or reply.status >= 500:
+            return False
+        self._failures = 0
+        return True
 
     async def enter(self) -> bool:
         """Whether this call is the one that tries a provider that was left alone. Raises `NeverSent("open")`."""
@@ -109,33 +119,10 @@ class Circuit:
         if isinstance(outcome, BadAnswer):
             return False
         if outcome.reason == "deadline":
-            patient = asked > 0 and asyncio.get_running_loop().time() - asked >= self._patience
+            patient = asked > 0 and loop_time() - asked >= self._patience
             return True if patient else None
         return None if outcome.reason in ("busy", "full", "budget", "open") else True
 
     async def _trip(self) -> None:
         self._until, self._own, self._failures = time.time() + self._seconds, True, 0
         await self._board.trip(self._name, self._until)
-
-
-def broken(send: Send, circuit: Circuit) -> Send:
-    """`send` that fails at once while the circuit is open."""
-
-    async def guarded(call: Call, trip: Trip) -> Reply:
-        probe = await circuit.enter()
-        trip.asked = 0.0
-        if probe and trip.whole:
-            trip.deadline = trip.whole  # cut short it would say nothing, and the next caller would have to wait as well
-        try:
-            try:
-                reply = await send(call, trip)
-            except CallFailed as failure:
-                await circuit.judge(failure, trip.asked, probe)
-                raise
-            await circuit.judge(reply, trip.asked, probe)
-            return reply
-        finally:
-            if probe:
-                await circuit.leave()
-
-    return guarded

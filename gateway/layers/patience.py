@@ -5,10 +5,10 @@ is left must do, and the other half is for a second try: a connection that a fir
 the next one does at once. A provider that is slow by nature is never cut short.
 """
 
-import asyncio
 from collections import deque
 
 from gateway.adapter import Call, Reply
+from gateway.loop_time import loop_time
 
 REMEMBERED = 64
 MUCH = 4.0
@@ -20,16 +20,27 @@ class Patience:
 
     def __init__(self) -> None:
         self._took: dict[str, deque[float]] = {}
+        self._slowest: dict[str, float] = {}
+        """The longest of each."""
 
     def note(self, call: Call, reply: Reply) -> None:
         """An answer came."""
-        self._took.setdefault(call.operation, deque(maxlen=REMEMBERED)).append(reply.elapsed)
+        took = self._took.get(call.operation)
+        if took is None:
+            took = self._took[call.operation] = deque(maxlen=REMEMBERED)
+        slowest = self._slowest.get(call.operation, 0.0)
+        forgets = len(took) == REMEMBERED and took[0] >= slowest
+        took.append(reply.elapsed)
+        if reply.elapsed >= slowest:
+            self._slowest[call.operation] = reply.elapsed
+        elif forgets:
+            self._slowest[call.operation] = max(took)
 
     def cut(self, call: Call, deadline: float) -> float:
         """Until when to wait for this call's answer, `deadline` at the latest."""
-        took = self._took.get(call.operation)
-        if not took:
+        slowest = self._slowest.get(call.operation)
+        if slowest is None:
             return deadline
-        now = asyncio.get_running_loop().time()
+        now = loop_time()
         half = (deadline - now) / 2
-        return now + half if half > MUCH * max(took) else deadline
+        return now + half if half > MUCH * slowest else deadline

@@ -18,6 +18,7 @@ from gateway.errors import BadAnswer, CallFailed, MaybeSent, NeverSent
 from gateway.failures import LONGEST_WAIT, wait_told
 from gateway.layers.patience import Patience
 from gateway.layers.trip import Send, Trip
+from gateway.loop_time import loop_time
 
 TRIES = 3
 BASE_SECONDS, MOST_SECONDS = 0.05, 1.0
@@ -77,39 +78,34 @@ def repeating(send: Send, adapter: Callable[[], Adapter]) -> Send:
     async def tries(call: Call, trip: Trip) -> Reply:
         repeats.earn()
         deadline, doubt = trip.deadline, None
+        harmless = call.is_read or call.is_absolute
         for number in range(1, TRIES + 1):
-            outcome = await _outcome(send, call, trip, deadline, patience, number < TRIES and repeats.can())
+            outcome: Outcome
+            if harmless and number < TRIES and repeats.can():  # another one is affordable: one that hangs is cut short
+                trip.deadline, trip.whole = patience.cut(call, deadline), deadline
+            try:
+                outcome = await send(call, trip)
+            except CallFailed as failure:
+                # Raised again from here, it and its frames would hold each other, and in them whatever was received.
+                outcome = failure.with_traceback(None)
+            else:
+                patience.note(call, outcome)
+                if outcome.status < 400:
+                    return outcome
+            finally:
+                trip.deadline = deadline
             if may_be_applied(call, outcome):
                 doubt = outcome
             if number == TRIES or not may_repeat(call, outcome):
                 break
             pause = _pause(adapter(), call, outcome, number)
-            now = asyncio.get_running_loop().time()
-            if pause is None or now + pause >= deadline or not repeats.take():
+            if pause is None or loop_time() + pause >= deadline or not repeats.take():
                 break
             if pause:
                 await asyncio.sleep(pause)
         return _told(outcome, doubt)
 
     return tries
-
-
-async def _outcome(
-    send: Send, call: Call, trip: Trip, deadline: float, patience: Patience, affordable: bool
-) -> Outcome:
-    """One try: its reply, or its failure. A try that hangs is cut short where another one is affordable."""
-    trip.deadline = deadline
-    if affordable and (call.is_read or call.is_absolute):
-        trip.deadline, trip.whole = patience.cut(call, deadline), deadline
-    try:
-        reply = await send(call, trip)
-    except CallFailed as failure:
-        # Raised again from here, it and its frames would hold each other, and in them whatever was received.
-        return failure.with_traceback(None)
-    finally:
-        trip.deadline = deadline
-    patience.note(call, reply)
-    return reply
 
 
 def _pause(adapter: Adapter, call: Call, outcome: Outcome, number: int) -> float | None:

@@ -63,7 +63,15 @@ class SharedBoard(Board):
         return tuple(found)
 
     async def spend(self, name: str, calls: int, per: float, reserve: int = 0) -> Allowance | None:
-        board = self._board()
+        return self._spend(self._board(), name, calls, per, reserve)
+
+    def spend_at_once(self, name: str, calls: int, per: float, reserve: int = 0) -> Allowance | None:
+        try:
+            return self._spend(self._board(), name, calls, per, reserve)
+        except StateUnavailable:
+            return None
+
+    def _spend(self, board: BoardFile, name: str, calls: int, per: float, reserve: int) -> Allowance | None:
         window = int(time.time() // per)
         at = self._budget(board, name, per)
         limit = _limit(board, at, window, calls)

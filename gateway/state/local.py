@@ -58,6 +58,10 @@ class LocalBoard(Board):
 
     async def spend(self, name: str, calls: int, per: float, reserve: int = 0) -> Allowance | None:
         """One call out of the present window; None when less than `reserve` would be left."""
+        return self.spend_at_once(name, calls, per, reserve)
+
+    def spend_at_once(self, name: str, calls: int, per: float, reserve: int = 0) -> Allowance | None:
+        """The same."""
         window, spent = self._window(name, per)
         if calls - spent - 1 < reserve:
             return None
@@ -128,6 +132,10 @@ class FallbackBoard(Board):
             except StateUnavailable:
                 self._failed()
         return await self._either(lambda board: board.spend(name, calls, per, reserve))
+
+    def spend_at_once(self, name: str, calls: int, per: float, reserve: int = 0) -> Allowance | None:
+        """From the shared budget, while that is told."""
+        return None if self._failing else self._shared.spend_at_once(name, calls, per, reserve)
 
     async def allowance(self, name: str, calls: int, per: float) -> Allowance:
         """Of the shared budget, or of this process's own."""

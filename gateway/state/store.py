@@ -119,6 +119,10 @@ class Board(abc.ABC):
         """One call out of the budget of `calls` in each window of `per` seconds; None when it would leave less than
         `reserve`, and nothing is spent then. Windows start at whole multiples of `per` since the Unix epoch."""
 
+    def spend_at_once(self, name: str, calls: int, per: float, reserve: int = 0) -> Allowance | None:
+        """The same where it can be had without waiting for anybody; None: `spend` has to be asked."""
+        return None
+
     @abc.abstractmethod
     async def allowance(self, name: str, calls: int, per: float) -> Allowance:
         """The budget as it is, without spending."""

@@ -9,7 +9,8 @@ from gateway.config import ConnectionConfig
 from gateway.connections import Connection
 from gateway.errors import Problem
 from gateway.listing import Lister, Listing, Wanted
-from gateway.opportunities import Ask, Opportunities, deadline_in
+from gateway.loop_time import deadline_in
+from gateway.opportunities import Ask, Opportunities
 from gateway.strict_json import Json, dumps
 from gateway.testing.kit import Faults, Kit
 from gateway.testing.replay import Unwatched
