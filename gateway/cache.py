@@ -259,7 +259,7 @@ class Cache:
         absent: Problem | None,
     ) -> None:  # fmt: skip
         """Keep an answer under the versions from before the call: should a write have come between, it is never given."""
-        ttl, last = self._life(names, flight.versions, began, lag) if lag else (self.ttl, self.ttl + self.stale)
+        ttl, last = self._life(names, flight.versions, began, lag)
         if absent is not None:
             ttl = last = min(ABSENT_SECONDS, ttl)
         size = len(content) + len(key) + (OVERHEAD if absent is None else 2 * OVERHEAD)
@@ -286,13 +286,14 @@ class Cache:
         What was asked for while a write was young may lack it, and is given no longer than that.
         """
         ttl, last = self.ttl, self.ttl + self.stale
-        for name, version in zip(names, versions, strict=True):
-            known, since = self._young.get(name, (0, -lag))
-            if known != version:
-                since = began
-                self._young[name] = (version, since)
-            if began < since + lag:
-                ttl = last = min(ttl, since + lag - began)
+        if lag:
+            for name, version in zip(names, versions, strict=True):
+                known, since = self._young.get(name, (0, -lag))
+                if known != version:
+                    since = began
+                    self._young[name] = (version, since)
+                if began < since + lag:
+                    ttl = last = min(ttl, since + lag - began)
         return ttl, last
 
     def _landed(self, key: str, flight: _Flight, task: "asyncio.Task[bytes]") -> None:

@@ -18,7 +18,6 @@ import select
 import socket
 import ssl
 from dataclasses import dataclass
-from typing import cast
 
 import httptools
 
@@ -26,6 +25,7 @@ from gateway.decoding import Body
 from gateway.errors import BadAnswer, CallFailed, MaybeSent, NeverSent
 from gateway.layers.bulkhead import EVERYBODY, Slots
 from gateway.loop_time import loop_time
+from gateway.outgoing import together
 from gateway.plain_answers import LINE, LINES, plain
 
 FIELD, FIELDS, HEAD = LINE, LINES, 64 * 1024
@@ -115,8 +115,8 @@ class Connection(asyncio.Protocol):
     # --- the transport's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's are of no such class
         self._loop = asyncio.get_running_loop()
+        self.transport = together(transport, self._loop)
         if hasattr(select, "poll"):
             number = transport.get_extra_info("socket").fileno()
             self._poll = select.poll()

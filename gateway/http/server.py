@@ -33,6 +33,7 @@ from gateway.http.again import Known, known
 from gateway.http.app import PROBLEM, Answer, App
 from gateway.http.observing import count
 from gateway.metrics import OTHER
+from gateway.outgoing import together
 from gateway.strict_json import dumps
 
 log = logging.getLogger("gateway")
@@ -133,7 +134,7 @@ class Protocol(HttpToolsProtocol):
     # --- time
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        super().connection_made(transport)
+        super().connection_made(together(transport, self.loop))
         self._scope = {
             "type": "http", "asgi": {"version": self.asgi_version, "spec_version": "2.3"}, "http_version": "1.1",
             "server": self.server, "client": self.client, "scheme": self.scheme, "root_path": "", "state": {},

@@ -49,14 +49,15 @@ class Slots:
         try:
             async with asyncio.timeout_at(deadline):
                 await waiter
+                return
         except BaseException as error:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 self.give()  # it came too late: the next one has it
             else:
                 self._forget(caller, waiter)
-            if isinstance(error, TimeoutError):
-                raise NeverSent("busy") from None
-            raise
+            if not isinstance(error, TimeoutError):
+                raise
+        raise NeverSent("busy")  # outside of the except clause, so that it carries no context
 
     def give(self) -> None:
         """A slot is free again: the next caller's first call has it."""

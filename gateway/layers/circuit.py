@@ -63,7 +63,7 @@ class Circuit:
 
     def went_well(self, reply: Reply) -> bool:
         """Count a reply of a provider that was not in trouble, and is not; any other has to be judged."""
-        if self._until or reply.status >= 500:
+        if self._until or self._is_bad(reply, 0.0):
             return False
         self._failures = 0
         return True

@@ -1,0 +1,119 @@
+"""Writes that go out together: what is written to sockets in one turn of the event loop is handed over at its end.
+
+To write to a socket whose reader sleeps wakes that reader, which costs ten times as much as a write to one that is awake.
+Written one right after the other, the answers to all callers and the requests to all providers wake each of them once.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, cast
+from weakref import WeakKeyDictionary
+
+AT_ONCE = 32
+"""So many connections wait for the end of a turn at most, so that a long turn holds up nobody's answer."""
+
+
+class Outbox:
+    """The connections of one event loop that have something to hand over."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: list[Outgoing] = []
+        self._is_called = False
+
+    def add(self, outgoing: "Outgoing") -> None:
+        """Hand over what it holds at the end of this turn at the latest."""
+        self._waiting.append(outgoing)
+        if len(self._waiting) >= AT_ONCE:
+            self._hand_over()
+        elif not self._is_called:
+            self._is_called = True
+            self._loop.call_soon(self._end_of_turn)
+
+    def _end_of_turn(self) -> None:
+        self._is_called = False
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for outgoing in waiting:
+            outgoing.hand_over()
+
+
+_outboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, Outbox] = WeakKeyDictionary()
+
+
+def outbox_of(loop: asyncio.AbstractEventLoop) -> Outbox:
+    """The one outbox of a loop."""
+    outbox = _outboxes.get(loop)
+    if outbox is None:
+        outbox = _outboxes[loop] = Outbox(loop)
+    return outbox
+
+
+class Outgoing:
+    """A transport, as far as it is used here, whose writes wait for the end of the turn. Their order stays as it is.
+
+    `close` hands over what is held before it closes; `abort` drops it.
+    """
+
+    __slots__ = ("_closing", "_held", "_outbox", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, outbox: Outbox) -> None:
+        self._transport, self._outbox = transport, outbox
+        self._held: list[bytes] = []
+        self._closing = False
+
+    def write(self, data: bytes) -> None:
+        """Send `data` soon."""
+        if not self._closing and data:
+            held = self._held
+            held.append(data)
+            if len(held) == 1:
+                self._outbox.add(self)
+
+    def writelines(self, pieces: Iterable[bytes]) -> None:
+        """Send `pieces` soon."""
+        for piece in pieces:
+            self.write(piece)
+
+    def hand_over(self) -> None:
+        """Send what is held now."""
+        held, self._held = self._held, []
+        if held and not self._transport.is_closing():
+            if len(held) == 1:
+                self._transport.write(held[0])
+            else:
+                self._transport.writelines(held)
+        if self._closing:
+            self._transport.close()
+
+    def close(self) -> None:
+        """Close when everything is sent."""
+        if not self._closing:
+            self._closing = True
+            if not self._held:
+                self._transport.close()
+
+    def abort(self) -> None:
+        """Close now, and send nothing more."""
+        self._closing = True
+        self._held = []
+        self._transport.abort()
+
+    def is_closing(self) -> bool:
+        """Whether it is being closed, by either side."""
+        return self._closing or self._transport.is_closing()
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that are not in the kernel's hands yet."""
+        return self._transport.get_write_buffer_size() + sum(map(len, self._held))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+def together(transport: asyncio.BaseTransport, loop: asyncio.AbstractEventLoop) -> asyncio.Transport:
+    """The transport, writing together with all others of its loop."""
+    outgoing = Outgoing(cast(asyncio.Transport, transport), outbox_of(loop))
+    return cast(asyncio.Transport, outgoing)
