@@ -7,7 +7,6 @@ slower machine is slower at both. Exit status 1 when one is over its limit by mo
 """
 
 import argparse
-import asyncio
 import json
 import platform
 import re
@@ -27,7 +26,9 @@ from bench.load import KEY
 from bench.records import Shape, checker, kind
 from gateway.config import load_config
 from gateway.engine import Answer
+from gateway.http.app import Answer as Answered
 from gateway.http.app import App
+from gateway.http.requests import Headers
 from gateway.http.serving import application
 
 LIMITS = Path(__file__).parent / "guard.json"
@@ -63,41 +64,34 @@ class Provider:
         """Nothing to close."""
 
 
+async def _receive() -> MutableMapping[str, Any]:
+    raise AssertionError("a request without a body has nothing more to say")
+
+
 def asking(app: App, shape: Shape, distinct: int) -> Once:
-    """Asks for one of so many records, the next one each time."""
+    """Asks for one of so many records, the next one each time, as a caller does who keeps his connection."""
     what = kind(shape)
     paths = [what.gateway_path.format(native) for native in what.natives(distinct)]
     turn = 0
-    headers = [
+    sent = [
         (b"host", b"127.0.0.1"), (b"authorization", f"Bearer {KEY}".encode()), (b"accept", b"*/*"),
         (b"user-agent", b"bench"),
     ]  # fmt: skip
+    headers = Headers(sent)
 
     async def once() -> bytes:
         nonlocal turn
         path = paths[turn]
         turn = (turn + 1) % distinct
-        sent: list[MutableMapping[str, Any]] = []
-
-        async def send(message: MutableMapping[str, Any]) -> None:
-            sent.append(message)
-
-        async def receive() -> MutableMapping[str, Any]:
-            await asyncio.Event().wait()
-            raise AssertionError
-
-        await app(
-            {
-                "type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b"",
-                "headers": headers, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2), "scheme": "http",
-                "http_version": "1.1",
-            },
-            receive,
-            send,
-        )  # fmt: skip
-        if sent[0]["status"] != 200:
-            raise AssertionError(sent)
-        return b"".join(message.get("body", b"") for message in sent[1:])
+        scope = {
+            "type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b"", "headers": sent,
+            "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2), "scheme": "http", "http_version": "1.1",
+        }  # fmt: skip
+        coming = app.answer(scope, _receive, headers)
+        answer = coming if isinstance(coming, Answered) else await coming
+        if answer is None or answer.status != 200:
+            raise AssertionError(answer)
+        return answer.body
 
     return once
 

@@ -130,23 +130,26 @@ class Cache:
         """Bytes held."""
         return int(self._entries.currsize)
 
-    def kept(self, key: str, owner: str, names: Sequence[str]) -> Served | None:
-        """What is kept and good, as `read` would give it, where that can be told without waiting for anybody."""
-        versions = self._board.versions_at_once(names)
-        return None if versions is None else self._hit(self._good(key, owner, versions))
+    def versions_at_once(self, names: Sequence[str]) -> tuple[int, ...] | None:
+        """The versions of what an answer rests on, where they can be told without waiting for anybody."""
+        return self._board.versions_at_once(names)
+
+    def kept(self, key: str, owner: str, versions: tuple[int, ...]) -> Served | None:
+        """What is kept and good, as `read` would give it."""
+        return self._hit(self._good(key, owner, versions))
 
     async def read(
-        self, key: str, owner: str, names: Sequence[str], deadline: float, fetch: Fetch, *, fresh: bool = False,
-        lag: float = 0.0, patient: bool = False,
+        self, key: str, owner: str, names: Sequence[str], deadline: float, fetch: Fetch, *,
+        versions: tuple[int, ...] | None = None, fresh: bool = False, lag: float = 0.0, patient: bool = False,
     ) -> Served:  # fmt: skip
         """The answer to what `key` stands for, which rests on the versions of `names`. Raises `Problem`; but that there is
         no such record is an answer, too.
 
-        `deadline`, of the loop's clock, bounds the wait of whoever asks; `fresh` asks the provider whatever is kept; for
+        `versions`: those of `names`, if they have been looked up since the request came. `deadline`, of the loop's clock,
+        bounds the wait of whoever asks; `fresh` asks the provider whatever is kept; for
         `lag` seconds after a write the provider may not show it here yet, so that an answer is kept no longer than that.
         `patient`: who asks waits for as long as `fetch` takes, so that he can as well make the call for all.
         """
-        versions = self._board.versions_at_once(names)
         if versions is None:
             try:
                 versions = await self._board.versions(names)

@@ -25,7 +25,7 @@ from gateway.decoding import Body
 from gateway.errors import BadAnswer, CallFailed, MaybeSent, NeverSent
 from gateway.layers.bulkhead import EVERYBODY, Slots
 from gateway.loop_time import loop_time
-from gateway.outgoing import together
+from gateway.outgoing import is_holding, together
 from gateway.plain_answers import LINE, LINES, plain
 
 FIELD, FIELDS, HEAD = LINE, LINES, 64 * 1024
@@ -72,8 +72,9 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_asked", "_body", "_chunked", "_complete", "_encodings", "_error", "_fields", "_first", "_head", "_headers",
-        "_idle_since", "_interim", "_keeps", "_length", "_limit", "_loop", "_lost", "_parser", "_poll", "_raw", "_reason",
-        "_rings", "_seen", "_status", "_timer", "_until", "_waiter", "engine", "fresh", "idle", "spoiled", "transport",
+        "_idle_since", "_interim", "_keeps", "_length", "_limit", "_loop", "_lost", "_parser", "_plain", "_poll", "_raw",
+        "_reason", "_rings", "_seen", "_status", "_timer", "_until", "_waiter", "engine", "fresh", "idle", "spoiled",
+        "transport",
     )  # fmt: skip
 
     _body: list[bytes]
@@ -107,6 +108,8 @@ class Connection(asyncio.Protocol):
         self._poll: select.poll | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._parser: httptools.HttpResponseParser | None = None
+        self._plain: Answer | None = None
+        """The answer, where it could be read without the parser."""
         self._asked = False
         """Whether an answer is awaited, or has come and has not been taken yet."""
         self._until = self._rings = 0.0
@@ -130,13 +133,18 @@ class Connection(asyncio.Protocol):
             self.spoiled = True
             return
         if not self._seen:
-            answer = plain(data, self._limit)
-            if answer is not None:
+            if self._is_unsent():
+                self._give_up("the server spoke before it was asked")
+                return
+            read = plain(data, self._limit)
+            if read is not None:
                 self._seen = len(data)
-                self._take(answer)
+                self._plain = Answer(*read, self)
+                self._complete = True
+                self._wake()
                 return
             self._first = data
-            self._parser = httptools.HttpResponseParser(self)
+            self._listen()
         self._seen += len(data)
         parser = self._parser
         assert parser is not None  # since something was asked for and has not failed
@@ -169,21 +177,25 @@ class Connection(asyncio.Protocol):
         self.spoiled = True
         if self.idle or self._complete:
             return
+        if self._is_unsent():
+            self._give_up("the server closed before it was asked")
+            return
         if error is not None:
             self._fail(MaybeSent("reset", type(error).__name__))
-        elif self._status >= 200 and not self._head and self._length is None and not self._chunked:
+        elif self._seen and self._status >= 200 and not self._head and self._length is None and not self._chunked:
             self._complete = True
             self._wake()
         else:
             self._fail(MaybeSent("early_end"))
 
-    def _take(self, answer: tuple[int, dict[str, str], bytes]) -> None:
-        """A whole answer that needed no parser."""
-        self._status, self._headers, body = answer
-        self._body, self._length = [body], len(body)
-        self._head = False
-        self._complete = self._keeps = True
-        self._wake()
+    def _is_unsent(self) -> bool:
+        """Whether the request still waits for the end of the loop's turn."""
+        return self._asked and self.transport is not None and is_holding(self.transport)
+
+    def _give_up(self, why: str) -> None:
+        """The request has not left, and will not."""
+        self._fail(NeverSent("refused", why))
+        self.spoil()
 
     # --- the parser's side
 
@@ -265,7 +277,7 @@ class Connection(asyncio.Protocol):
     # --- the engine's side
 
     def begin(self, request: bytes, deadline: float) -> "asyncio.Future[None]":
-        """Send the request: from here on it counts as sent, whether or not its bytes went out. Gives what to wait for.
+        """Send the request: from here on it counts as sent, unless it is known not to be. Gives what to wait for.
 
         The connection has one timer, which is set anew only for a deadline that it would miss.
         """
@@ -275,27 +287,35 @@ class Connection(asyncio.Protocol):
             self._set_timer(deadline)
         self.idle = self.fresh = False
         waiter = self._waiter = self._loop.create_future()
-        self._headers = {}
-        self._body = []
-        self._fields = self._seen = self._raw = self._interim = self._status = 0
-        self._length = None
-        self._chunked = self._complete = False
-        self._head = True
-        self._encodings = None
-        self._error = None
-        self._reason = b""
-        self._first = None
-        self._keeps = False
-        self._parser = None
+        self._plain = self._error = None
+        self._seen = 0
+        self._complete = False
         self._asked = True
         self.transport.write(request)
         return waiter
+
+    def _listen(self) -> None:
+        """Have the parser read what comes."""
+        self._headers = {}
+        self._body = []
+        self._fields = self._raw = self._interim = self._status = 0
+        self._length = None
+        self._chunked = False
+        self._head = True
+        self._encodings = None
+        self._reason = b""
+        self._keeps = False
+        self._parser = httptools.HttpResponseParser(self)
 
     def answer(self) -> Answer:
         """What came. Raises what went wrong."""
         self._waiter = None
         if self._error is not None:
             raise self._error
+        if self._plain is not None:
+            if self.spoiled and not self._lost:
+                raise BadAnswer("framing", "bytes after the answer")
+            return self._plain
         if self.spoiled and not self._lost and self.transport is not None and self._complete and self._is_framed():
             raise BadAnswer("framing", "bytes after the answer")
         if self._encodings is None:
@@ -311,13 +331,15 @@ class Connection(asyncio.Protocol):
 
     def is_reusable(self) -> bool:
         """Whether another request may go out on it after this answer."""
+        if self._plain is not None:  # it needed no parser: what came was the answer, and no byte more
+            return not self.spoiled
         return self._complete and self._keeps and not self.spoiled and self._is_framed() and self._at_boundary()
 
     def _at_boundary(self) -> bool:
         """Whether the parser stands exactly behind the answer. The probe is the last thing it is given."""
         parser = self._parser
         if parser is None:
-            return True  # it needed none: what came was the answer, and no byte more
+            return False
         if self._length is not None and self._first is not None and self._seen == len(self._first):
             head = self._first.find(b"\r\n\r\n") + 4  # it all came at once, as most do: then counting is enough
             if not self._interim and head + self._length == self._seen:
@@ -386,7 +408,7 @@ class Connection(asyncio.Protocol):
     def _forget(self) -> None:
         """Let go of what came: a connection lives on after it, and longer than one would think in cycles."""
         self._asked = False
-        self._parser = self._first = self._encodings = None
+        self._plain = self._parser = self._first = self._encodings = None
         self._body = []
         self._headers = {}
 

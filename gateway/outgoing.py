@@ -19,20 +19,15 @@ class Outbox:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._waiting: list[Outgoing] = []
-        self._is_called = False
 
     def add(self, outgoing: "Outgoing") -> None:
         """Hand over what it holds at the end of this turn at the latest."""
-        self._waiting.append(outgoing)
-        if len(self._waiting) >= AT_ONCE:
-            self._hand_over()
-        elif not self._is_called:
-            self._is_called = True
-            self._loop.call_soon(self._end_of_turn)
-
-    def _end_of_turn(self) -> None:
-        self._is_called = False
-        self._hand_over()
+        waiting = self._waiting
+        waiting.append(outgoing)
+        if len(waiting) == 1:
+            self._loop.call_soon(self._hand_over)
+        elif len(waiting) >= AT_ONCE:
+            self._hand_over()  # what was called for the end of the turn will find less, or nothing
 
     def _hand_over(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -54,7 +49,8 @@ def outbox_of(loop: asyncio.AbstractEventLoop) -> Outbox:
 class Outgoing:
     """A transport, as far as it is used here, whose writes wait for the end of the turn. Their order stays as it is.
 
-    `close` hands over what is held before it closes; `abort` drops it.
+    `close` hands over what is held before it closes; `abort` drops it. A protocol whose other side has ended has to
+    `hand_over`, since the loop then closes the transport itself.
     """
 
     __slots__ = ("_closing", "_held", "_outbox", "_transport")
@@ -101,6 +97,11 @@ class Outgoing:
         self._held = []
         self._transport.abort()
 
+    @property
+    def is_holding(self) -> bool:
+        """Whether something waits for the end of the turn."""
+        return bool(self._held)
+
     def is_closing(self) -> bool:
         """Whether it is being closed, by either side."""
         return self._closing or self._transport.is_closing()
@@ -117,3 +118,13 @@ def together(transport: asyncio.BaseTransport, loop: asyncio.AbstractEventLoop) 
     """The transport, writing together with all others of its loop."""
     outgoing = Outgoing(cast(asyncio.Transport, transport), outbox_of(loop))
     return cast(asyncio.Transport, outgoing)
+
+
+def is_holding(transport: asyncio.Transport) -> bool:
+    """Whether something was written that `together` still holds back."""
+    return cast(Outgoing, transport).is_holding
+
+
+def hand_over(transport: asyncio.Transport) -> None:
+    """Send now what `together` holds back until the end of the turn."""
+    cast(Outgoing, transport).hand_over()

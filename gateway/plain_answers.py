@@ -39,17 +39,14 @@ def plain(data: bytes, most: int) -> tuple[int, dict[str, str], bytes] | None:
     status = _statuses.get(line) or _status(line)
     if not status or len(lines) > LINES:
         return None
-    headers: dict[str, str] = {}
-    for line in lines:
-        field = _fields.get(line) or _field(line)
-        if field is None:
-            return None
-        headers[field[0]] = field[1]
-    length = headers.get("content-length")
-    if length is None or len(headers) != len(lines):
+    fields = list(map(_fields.get, lines))
+    if None in fields:
+        fields = [_fields.get(line) or _field(line) for line in lines]
+    if None in fields:
         return None
+    headers: dict[str, str] = dict(fields)  # type: ignore[arg-type]  # None of them is None by now
     size = len(data) - end - 4
-    if length != str(size) or size > most:
+    if size > most or headers.get("content-length") != str(size) or len(headers) != len(lines):
         return None
     return status, headers, data[end + 4 :]
 

@@ -338,10 +338,11 @@ def test_the_hashes_of_keys_are_in_no_answer(rig: Rig) -> None:
 def test_the_key_that_the_provider_gets_is_the_connections_and_never_the_callers(rig: Rig) -> None:
     rig.raze.play([Says(200, RAZE_BYTES)])
     assert rig.ask("all", "GET", f"/v1/opportunities/{RAZE}", Host="evil.example").status == 200
-    (seen,) = rig.raze.seen
-    assert seen.headers["x-api-key"] == UPSTREAM
-    assert not any(key in str(seen.headers) + seen.target for key in KEYS.values())
-    assert seen.headers["host"] == f"127.0.0.1:{port_of(rig.raze.url)}"
+    assert rig.raze.seen  # more than one where what an earlier test left unknown is being looked up
+    for seen in rig.raze.seen:
+        assert seen.headers["x-api-key"] == UPSTREAM
+        assert not any(key in str(seen.headers) + seen.target for key in KEYS.values())
+        assert seen.headers["host"] == f"127.0.0.1:{port_of(rig.raze.url)}"
 
 
 # --- without callers -------------------------------------------------------------------------------------------------

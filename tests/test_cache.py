@@ -739,8 +739,8 @@ def test_a_key_without_the_caller_gives_foreign_bytes_unless_the_owner_is_compar
     async def read(self: Cache, key: str, owner: str, *rest: Any, **more: Any) -> Served:
         return await usual(self, *less(key, owner), *rest, **more)
 
-    def kept(self: Cache, key: str, owner: str, names: Sequence[str]) -> Served | None:
-        return at_once(self, *less(key, owner), names)
+    def kept(self: Cache, key: str, owner: str, versions: tuple[int, ...]) -> Served | None:
+        return at_once(self, *less(key, owner), versions)
 
     monkeypatch.setattr(Cache, "read", read)
     monkeypatch.setattr(Cache, "kept", kept)

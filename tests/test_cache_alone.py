@@ -283,16 +283,18 @@ def test_what_was_asked_for_before_an_outage_of_the_board_is_not_kept_after_it()
 def test_what_is_kept_is_told_at_once_where_versions_are() -> None:
     async def main() -> None:
         rig = Rig()
-        assert rig.cache.kept("a", "me", NAMES) is None
+        versions = rig.cache.versions_at_once(NAMES)
+        assert versions is not None and rig.cache.kept("a", "me", versions) is None
         await rig.read("a", bringing(b"1"))
-        hit = rig.cache.kept("a", "me", NAMES)
+        hit = rig.cache.kept("a", "me", versions)
         assert hit is not None and (hit.content, hit.how) == (b"1", "hit")
-        assert rig.cache.kept("a", "you", NAMES) is None
+        assert rig.cache.kept("a", "you", versions) is None
         rig.board.away = True
-        assert rig.cache.kept("a", "me", NAMES) is None
+        assert rig.cache.versions_at_once(NAMES) is None
         rig.board.away = False
         await rig.board.bump(NAMES)
-        assert rig.cache.kept("a", "me", NAMES) is None
+        later = rig.cache.versions_at_once(NAMES)
+        assert later is not None and later != versions and rig.cache.kept("a", "me", later) is None
 
     asyncio.run(main())
 

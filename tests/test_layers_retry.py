@@ -13,12 +13,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.adapter import Call, Reply
 from gateway.errors import BadAnswer, CallFailed, MaybeSent, NeverSent, Problem
 from gateway.failures import problem_of_failure, problem_of_reply, retry_after, wait_told
 from gateway.layers import retry
+from gateway.layers.patience import MUCH, REMEMBERED, Patience
 from gateway.layers.trip import Trip
+from gateway.loop_time import loop_time
 from tests.at_provider import ADAPTERS, DELETE, GET, LIST, PATCH, POST, PUT, connected, outcome_of, reply_of, says, soon
 from tests.fault_server import CLOSE, READ, RESET, FaultServer, Loop, Step, answer
 from tests.kinds.retry_after import FORMS, NOW
@@ -353,3 +357,16 @@ def test_the_body_and_the_limit_tell_it_too() -> None:
 def test_what_is_told_is_whole_and_at_most_a_day(value: str, told: int) -> None:
     problem = problem_of_reply(raze(), Reply(429, {"retry-after": value}), GET, "it", "some-key")
     assert problem.retry_after == told
+
+
+@given(st.lists(st.floats(0, 100, allow_nan=False), min_size=1, max_size=3 * REMEMBERED))
+def test_the_slowest_of_the_answers_remembered_is_known_whatever_came_before(took: list[float]) -> None:
+    patience, deadline = Patience(), loop_time() + 1000
+    for seconds in took:
+        patience.note(GET, Reply(200, elapsed=seconds))
+    slowest = max(took[-REMEMBERED:])
+    for much, is_cut in ((slowest * MUCH * 2 - 1, False), (slowest * MUCH * 2 + 1, True)):
+        if much > 0:
+            until = loop_time() + much
+            assert (patience.cut(GET, until) < until) is is_cut
+    assert patience.cut(POST, deadline) == deadline

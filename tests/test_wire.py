@@ -30,9 +30,12 @@ GET = Call("get", "GET", "/things/1")
 POST = Call("create", "POST", "/things", body={"name": "x"})
 
 
-@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
-    return "asyncio", {"use_uvloop": request.param}
+@pytest.fixture(params=["asyncio", "uvloop", "uvloop, by the parser"])
+def anyio_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[str, dict[str, bool]]:
+    """Also with every answer read by the parser, which is to come to the same as where the plainest ones are not."""
+    if request.param == "uvloop, by the parser":
+        monkeypatch.setattr("gateway.engine.plain", lambda data, most: None)
+    return "asyncio", {"use_uvloop": request.param != "asyncio"}
 
 
 class Plain(Adapter):
@@ -893,3 +896,29 @@ async def test_the_credential_is_in_no_log_no_repr_and_no_exception(everything_l
     for line in [*seen, *everything_logged]:
         assert CANARY not in line and "/things" not in line and "authorization" not in line.lower()
     assert everything_logged == []
+
+
+@pytest.mark.parametrize("speaks", [True, False], ids=["speaks", "closes"])
+@pytest.mark.parametrize("call", [GET, POST], ids=["read", "write"])
+async def test_a_server_that_does_not_wait_to_be_asked_is_not_asked(
+    call: Call, speaks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that still waits for the end of the loop's turn has not left, and does not leave any more."""
+    accepted: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with wired(f"http://127.0.0.1:{listener.getsockname()[1]}") as wire:
+            monkeypatch.setattr("gateway.outgoing.Outbox.add", lambda self, outgoing: None)  # a turn that does not end
+            asked = asyncio.create_task(wire.send(call, soon()))
+            accepted.append((await asyncio.to_thread(listener.accept))[0])
+            await asyncio.sleep(0.05)
+            assert not asked.done()
+            if speaks:
+                accepted[0].sendall(answer())
+            else:
+                accepted[0].shutdown(socket.SHUT_WR)
+            with pytest.raises(NeverSent, match="refused"):
+                await asked
+        with accepted[0] as sock:
+            sock.settimeout(5)
+            with contextlib.suppress(ConnectionResetError):
+                assert sock.recv(100) == b""

@@ -147,8 +147,12 @@ class GetRaze(Adapter):
         dialect = self.facts.dialect
         if self.settings.dialect == "auto":
             dialect = _dialect_of(call, data) or dialect
-        records = data if isinstance(data, list) else (data,)
-        named = [record for record in records if isinstance(record, dict) and "stage_name" in record]
+        if type(data) is dict:  # as with every record that is read by its id
+            named = [data] if "stage_name" in data else []
+        elif type(data) is list:
+            named = [record for record in data if isinstance(record, dict) and "stage_name" in record]
+        else:
+            named = []
         if not named:
             return self.facts if dialect == self.facts.dialect else Facts(dialect, self.facts.stages)
         stages = {stage.id: stage for stage in self.facts.stages}

@@ -11,7 +11,7 @@ from typing import Final
 from gateway.http.requests import Headers
 
 MOST_BYTES = 4096
-"""Of a request that is remembered: what each open connection may hold for it."""
+"""Of a request that is remembered or known again: what each open connection may hold for it, and less than any limit."""
 
 _LINE: Final = re.compile(rb"GET (/[A-Za-z0-9._~:/-]*)(?:\?([A-Za-z0-9._~:/=&,%+-]*))? HTTP/1\.1\r\n")
 _SAY_MORE: Final = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"te", b"trailer"})
@@ -30,7 +30,7 @@ class Known:
 
     def target(self, data: bytes) -> tuple[bytes, bytes] | None:
         """(path, query) where `data` is one request with these headers; None where it is anything else."""
-        line = _LINE.match(data)
+        line = _LINE.match(data) if len(data) <= MOST_BYTES else None
         if line is None or data[line.end() :] != self._bytes:
             return None
         return line[1], line[2] or b""

@@ -71,15 +71,28 @@ class Context:
 
 @dataclass(slots=True)
 class Answer:
-    """What is sent: names of headers in lower case; an answer to HEAD has the length of what it leaves out."""
+    """What is sent: `head` is so many `lines`, a header each, with their ends and names in lower case.
+
+    An answer to HEAD has the length of what it leaves out. `closes`: a header says that the connection is closed after it.
+    """
 
     status: int
-    headers: dict[str, str]
+    head: str
+    lines: int
     body: bytes
+    closes: bool = False
 
-    def encoded(self) -> list[tuple[bytes, bytes]]:
+    def is_sound(self) -> bool:
+        """Whether no header holds the end of a line, so that each line is one."""
+        head, lines = self.head, self.lines
+        return head.count("\n") == lines and head.count("\r") == lines and "\0" not in head
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
         """The headers as ASGI has them."""
-        return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self.headers.items()]
+        if not self.is_sound():
+            raise ValueError("a header of ours holds the end of a line")
+        told = [line.partition(": ") for line in self.head.split("\r\n")[:-1]]
+        return [(name.encode("latin-1"), value.encode("latin-1")) for name, _, value in told]
 
 
 @dataclass(slots=True)
@@ -101,17 +114,12 @@ class App:
         slots = limits.concurrency * len(gateway.connections)
         self._load = Load(max(limits.per_caller, EACH_SLOT * slots), limits.per_caller)
         self._fixed: dict[str, dict[str, Route]] = {}
-        self._open: list[tuple[str, dict[str, Route]]] = []
+        self._open: dict[str, dict[str, Route]] = {}
+        """By the path without its last segment, which is open."""
         for route in routes:
             prefix, braced, _ = route.path.partition("{")
-            if not braced:
-                self._fixed.setdefault(route.path, {})[route.method] = route
-                continue
-            methods = next((methods for known, methods in self._open if known == prefix), None)
-            if methods is None:
-                methods = {}
-                self._open.append((prefix, methods))
-            methods[route.method] = route
+            known, path = (self._open, prefix.removesuffix("/")) if braced else (self._fixed, route.path)
+            known.setdefault(path, {})[route.method] = route
 
     def drain(self) -> None:
         """Not ready any more; what comes is still answered."""
@@ -143,7 +151,7 @@ class App:
             answer = coming if isinstance(coming, Answer) else await coming
             if answer is not None:
                 start: Message = {
-                    "type": "http.response.start", "status": answer.status, "headers": answer.encoded(),
+                    "type": "http.response.start", "status": answer.status, "headers": answer.headers(),
                 }  # fmt: skip
                 await send(start)
                 await send({"type": "http.response.body", "body": answer.body})
@@ -275,9 +283,11 @@ class App:
         finds it there."""
         self._release(context)
         content = reply.content()
-        headers = self._headers(reply, context, request, len(content))
+        head, lines = self._head(reply, context, request, len(content))
         request.ended(context, reply.status, problem, crash)
-        return Answer(reply.status, headers, b"" if request.method == "HEAD" else content)
+        return Answer(
+            reply.status, head, lines, b"" if request.method == "HEAD" else content, "connection" in reply.headers
+        )
 
     def _left(self, context: Context, request: Request) -> None:
         self._release(context)
@@ -292,11 +302,8 @@ class App:
         path = scope.get("raw_path", b"").decode("latin-1")
         methods = self._fixed.get(path)
         if methods is None:
-            for prefix, open_methods in self._open:
-                rest = path.removeprefix(prefix)
-                if rest != path and rest and "/" not in rest:
-                    methods = open_methods
-                    break
+            prefix, _, rest = path.rpartition("/")
+            methods = self._open.get(prefix) if rest else None
         if methods is None:
             raise Problem("not-found", "There is no such route; see /docs.")
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
@@ -307,25 +314,37 @@ class App:
         return route
 
     @staticmethod
-    def _headers(reply: Reply, context: Context | None, request: Request, length: int) -> dict[str, str]:
+    def _head(reply: Reply, context: Context | None, request: Request, length: int) -> tuple[str, int]:
+        """(the lines of the head, how many they are)."""
         provider = context.waiting.seconds if context is not None else 0.0
         gateway = max(0.0, time.perf_counter() - request.began - provider)
-        told = {
-            "content-type": reply.media,
-            "content-length": str(length),
-            "x-request-id": request.id,
-            "cache-control": "private, no-store",
-            "server-timing": f"gateway;dur={gateway * 1000:.2f}, provider;dur={provider * 1000:.2f}",
-            "x-content-type-options": "nosniff",
-        }
+        head, lines = (
+            (
+                f"content-type: {reply.media}\r\ncontent-length: {length}\r\nx-request-id: {request.id}\r\n"
+                "cache-control: private, no-store\r\nx-content-type-options: nosniff\r\n"
+                f"server-timing: gateway;dur={gateway * 1000:.2f}, provider;dur={provider * 1000:.2f}\r\n"
+            ),
+            6,
+        )
         if context is not None:
-            told |= context.tell
+            for name, value in context.tell.items():
+                head += f"{name}: {value}\r\n"
+            lines += len(context.tell)
             if context.connection is not None:
-                told["x-crm-connection"] = context.connection
-        told |= reply.headers
-        if reply.status == 204:
-            del told["content-type"], told["content-length"]
-        return told
+                head += f"x-crm-connection: {context.connection}\r\n"
+                lines += 1
+        return _with_its_own(head, lines, reply) if reply.headers or reply.status == 204 else (head, lines)
+
+
+def _with_its_own(head: str, lines: int, reply: Reply) -> tuple[str, int]:
+    """The same with the reply's own headers, which come before those of all answers."""
+    told = {name: value for name, _, value in (line.partition(": ") for line in head.split("\r\n")[:-1])}
+    if len(told) != lines:
+        return head, lines  # as it is: it will not be sent
+    told |= reply.headers
+    if reply.status == 204:
+        del told["content-type"], told["content-length"]
+    return "".join([f"{name}: {value}\r\n" for name, value in told.items()]), len(told)
 
 
 _NOBODY = (None, ANYONE)

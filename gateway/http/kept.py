@@ -56,9 +56,10 @@ def kept(
         return _past(opportunities, ask, question)
     owner = _owner(context, opportunities.connection)
     key = f"{owner} {question.key}"
-    served = None if wish else cache.kept(key, owner, (question.version,))
+    versions = cache.versions_at_once((question.version,))
+    served = None if wish or versions is None else cache.kept(key, owner, versions)
     if served is None:
-        return _from(cache, opportunities, ask, question, key, owner, wish == "no-cache",
+        return _from(cache, opportunities, ask, question, key, owner, versions, wish == "no-cache",
                      context.gateway.config.idempotency.lookup_lag)  # fmt: skip
     CACHE.of(opportunities.name, "hit").add()
     return served
@@ -71,7 +72,8 @@ async def _past(opportunities: Opportunities, ask: Ask, question: Question) -> S
 
 
 async def _from(
-    cache: Cache, opportunities: Opportunities, ask: Ask, question: Question, key: str, owner: str, fresh: bool, lag: float
+    cache: Cache, opportunities: Opportunities, ask: Ask, question: Question, key: str, owner: str,
+    versions: tuple[int, ...] | None, fresh: bool, lag: float,
 ) -> Served:  # fmt: skip
     timeout = opportunities.connection.timeout
 
@@ -81,7 +83,7 @@ async def _from(
         return question.fetch(ask if ask.deadline >= full - IMPATIENCE else replace(ask, deadline=full))
 
     served = await cache.read(
-        key, owner, (question.version,), ask.deadline, fill, fresh=fresh,
+        key, owner, (question.version,), ask.deadline, fill, versions=versions, fresh=fresh,
         # What is listed lags behind what is written; a record read by its id does not.
         lag=lag if question.version.startswith("l:") else 0.0,
         patient=ask.deadline >= deadline_in(timeout - IMPATIENCE),

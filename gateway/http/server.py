@@ -33,7 +33,7 @@ from gateway.http.again import Known, known
 from gateway.http.app import PROBLEM, Answer, App
 from gateway.http.observing import count
 from gateway.metrics import OTHER
-from gateway.outgoing import together
+from gateway.outgoing import hand_over, together
 from gateway.strict_json import dumps
 
 log = logging.getLogger("gateway")
@@ -108,6 +108,9 @@ class Protocol(HttpToolsProtocol):
     """httptools with limits on target, headers, time and number, and problems instead of plain text."""
 
     most = most_connections()
+    _default: list[tuple[bytes, bytes]] = []  # noqa: RUF012  # of all connections: what uvicorn gives with every answer
+    _date = b""
+    """Its lines."""
 
     _seen = 0
     _hosts = 0
@@ -149,6 +152,9 @@ class Protocol(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
         super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        hand_over(self.transport)  # a caller who ends his side right after asking still gets what is answered already
 
     def _look(self) -> None:
         """Close or cut off what has taken too long, or look again when it might have."""
@@ -337,18 +343,19 @@ class Protocol(HttpToolsProtocol):
 
     def _write(self, answer: Answer, keep_alive: bool) -> None:
         """Send an answer, and go on to the next request."""
-        headers = answer.headers
-        if "connection" in headers:
-            keep_alive = False  # `close` is all that we ever say of it
-        elif not keep_alive:
-            headers["connection"] = "close"
-        told = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        if told.count("\n") != len(headers) or told.count("\r") != len(headers) or "\0" in told:
+        told = answer.head
+        if not answer.is_sound():
             log.error("an answer was not sent: a header of ours holds the end of a line")
             self.transport.abort()
             return
-        date = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
-        head = b"%b%b%b\r\n" % (STATUS_LINE[answer.status], date, told.encode("latin-1"))
+        if answer.closes:
+            keep_alive = False
+        elif not keep_alive:
+            told += "connection: close\r\n"
+        if self.server_state.default_headers is not Protocol._default:  # the date has changed
+            Protocol._default = self.server_state.default_headers
+            Protocol._date = b"".join([b"%b: %b\r\n" % header for header in Protocol._default])
+        head = b"%b%b%b\r\n" % (STATUS_LINE[answer.status], Protocol._date, told.encode("latin-1"))
         if len(answer.body) < JOINED_BYTES:
             self.transport.write(head + answer.body)
         else:

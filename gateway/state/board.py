@@ -32,6 +32,8 @@ class SharedBoard(Board):
         self._closed = False
         self._barrier = threading.Lock()
         self._budgets: dict[tuple[str, float], int] = {}
+        self._ample: dict[int, tuple[int, int]] = {}
+        """Place of a budget -> (window, calls that were left in it when one was spent last)."""
 
     async def open(self) -> None:
         if self._file is None:
@@ -59,7 +61,7 @@ class SharedBoard(Board):
         found = []
         for name in names:
             at = crc32(name.encode()) % VERSIONS * COLUMNS
-            found.append(base + sum(versions[at : at + used]))
+            found.append(base + sum(versions[at : at + used].tolist()))
         return tuple(found)
 
     async def spend(self, name: str, calls: int, per: float, reserve: int = 0) -> Allowance | None:
@@ -73,10 +75,10 @@ class SharedBoard(Board):
 
     def _spend(self, board: BoardFile, name: str, calls: int, per: float, reserve: int) -> Allowance | None:
         window = int(time.time() // per)
-        at = self._budget(board, name, per)
-        limit = _limit(board, at, window, calls)
-        if limit - _granted(board, at, window) - 1 < reserve:
-            return None
+        at = self._budgets.get((name, per)) or self._budget(board, name, per)
+        then, ample = self._ample.get(at, (0, 0))
+        if (then != window or ample - COLUMNS < reserve) and _left(board, at, window, calls) - 1 < reserve:
+            return None  # without having counted; where much was left a moment ago, the look afterwards will do
         counters, mine, low = board.budgets, at + board.column, window << _COUNT
         before = counters[mine]
         counters[mine] = after = (before if before & ~_CALLS == low else low) + 1
@@ -84,28 +86,27 @@ class SharedBoard(Board):
         # way to the other processors, and taking a lock keeps it from doing so.
         with self._barrier:
             pass
-        left = limit - _granted(board, at, window)
+        left = _left(board, at, window, calls)
         if left < reserve or after & _CALLS == _CALLS:
             counters[mine] = after - 1
             return None
+        self._ample[at] = window, left
         return Allowance(calls, left, (window + 1) * per)
 
     async def allowance(self, name: str, calls: int, per: float) -> Allowance:
         board = self._board()
         window = int(time.time() // per)
         at = self._budget(board, name, per)
-        left = _limit(board, at, window, calls) - _granted(board, at, window)
-        return Allowance(calls, max(0, left), (window + 1) * per)
+        return Allowance(calls, max(0, _left(board, at, window, calls)), (window + 1) * per)
 
     async def correct(self, name: str, calls: int, per: float, left: int) -> None:
         board = self._board()
         window = int(time.time() // per)
         at = self._budget(board, name, per)
-        granted = _granted(board, at, window)
-        if left >= _limit(board, at, window, calls) - granted:
+        if left >= _left(board, at, window, calls):
             return
         # Each process writes down what it was told, and the least of all counts.
-        low = window << _COUNT
+        low, granted = window << _COUNT, _granted(board, at, window)
         board.budgets[at + COLUMNS + board.column] = low + max(0, min(granted + left, _CALLS))
 
     async def trip(self, name: str, until: float) -> None:
@@ -139,6 +140,7 @@ class SharedBoard(Board):
     def _let_go(self, why: str) -> None:
         file, self._file, self._why = self._file, None, why
         self._budgets.clear()
+        self._ample.clear()
         if file is not None:
             file.close()
 
@@ -153,12 +155,18 @@ def _granted(board: BoardFile, at: int, window: int) -> int:
     """Calls granted in this window; for a moment more, while one that went too far has not been taken back yet."""
     low = window << _COUNT
     high = low + _CALLS
-    return sum([cell - low for cell in board.budgets[at : at + board.used[0]] if low < cell <= high])
+    granted = 0
+    for cell in board.budgets[at : at + board.used[0]].tolist():
+        if low < cell <= high:
+            granted += cell - low
+    return granted
 
 
-def _limit(board: BoardFile, at: int, window: int, calls: int) -> int:
-    """Calls that may be granted in this window: the budget, or the least that any process was told by the provider."""
+def _left(board: BoardFile, at: int, window: int, calls: int) -> int:
+    """Calls that may still be granted in this window: of the budget, or of the least that any process was told."""
     low = window << _COUNT
     high = low + _CALLS
-    told = [cell for cell in board.budgets[at + COLUMNS : at + COLUMNS + board.used[0]] if low <= cell <= high]
-    return min(calls, min(told) - low) if told else calls
+    for cell in board.budgets[at + COLUMNS : at + COLUMNS + board.used[0]].tolist():
+        if low <= cell <= high and cell - low < calls:
+            calls = cell - low
+    return calls - _granted(board, at, window)

@@ -7,7 +7,7 @@ workers tell each other at every call (versions, budgets, open circuits), must b
 import abc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from gateway.state.claims import Claim
 
@@ -80,8 +80,7 @@ class Store(abc.ABC):
         """Let go of everything. May be called twice."""
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+class Allowance(NamedTuple):
     """A provider's budget in its present window: calls in all, calls left, and the Unix second when the next one starts."""
 
     calls: int
