@@ -309,7 +309,12 @@ def day_of(zone: tzinfo = UTC) -> Codec:
     return Codec("day_of", "the day in UTC of a date and time", decode, native=False)
 
 
+_WORDS = frozenset({str, type(None)})
+
+
 def _joined(*parts: Json) -> Json:
+    if _WORDS.issuperset(map(type, parts)):  # as nearly always
+        return " ".join(filter(None, parts)) or None
     words: list[str] = []
     told = False
     for place, part in enumerate(parts):

@@ -89,6 +89,7 @@ class _Function:
         self.lines: list[str] = []
         self.depth = 0
         self.rarely = _rarely(level.steps)
+        self.also = _alone(level.also, level.root)
 
     def made(self) -> Plan:
         with self.block("def read(record, extensions, missing, at):"):
@@ -96,7 +97,12 @@ class _Function:
             self.line("odd = gap = False")
             self.scatter(self.level.root, "record")
             tree = self.name("tree", known_in(self.level.root))
-            self.line(f"if odd: keep_unknown(record, {tree}, pointer_of(at), extensions)")
+            keep = f"keep_unknown(record, {tree}, pointer_of(at), extensions)"
+            if self.also is None:
+                self.line(f"if odd: {keep}")
+            else:
+                self.line(f"if odd or type(also) is dict or type(also) is list: {keep}")
+                self.line(f"elif also is not MISSING: extensions[pointer_of(at) + {'/' + self.also!r}] = also")
             parts = [self.part(step) for step in self.level.steps]
             self.line(f"out = {_literal(parts)}")
             self.line(f"return without_gaps(out) if {_gap(parts)} else out")
@@ -134,6 +140,8 @@ class _Function:
                 objects.append((self.name("o", child), child))
                 (perhaps if self.rarely.issuperset(child.under) else sure).append((objects[-1][0], key, "MISSING"))
         form = [(self.name("f", key), key, "''") for key in sorted(place.form - set(place.children))]
+        if place is self.level.root and self.also is not None:
+            perhaps.append(("also", self.also, "MISSING"))
         self.members(record, sure + form, perhaps)
         for variable, _, _ in form:
             self.line(f"if type({variable}) is not str: odd = True")
@@ -306,6 +314,14 @@ class _Function:
             self.line(f"{value} = MISSING")
         self.line("else: raise Doubtful")
         return value
+
+
+def _alone(also: tuple[str, ...], place: "Place") -> str | None:
+    """The one member that no row names and that is known to come: kept without looking for others, which have an order."""
+    if len(also) != 1 or also[0].count("/") != 1 or "~" in also[0] or also[0] == "/*":
+        return None
+    key = also[0][1:]
+    return None if key in place.children or key in place.form else key
 
 
 def _literal(parts: Sequence[_Part]) -> str:

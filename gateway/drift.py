@@ -46,10 +46,14 @@ class Drift:
         self._table: Table | None = None
         self._judged: dict[str, str | None] = {}
         """Pointers in records of that table, and the place that each is a sign of something new at; None where of none."""
+        self._harmless: set[str] = set()
+        """Those that are a sign of nothing: most records have no others."""
 
     def note(self, table: Table, reading: Reading, whole: bool) -> None:
         """Count what one record shows; one log line for each kind and place, the first time."""
-        if not (reading.extensions or reading.issues or (whole and reading.missing)):
+        left_over = reading.extensions
+        harmless = not left_over or (table is self._table and self._harmless.issuperset(left_over))
+        if harmless and not reading.issues and not (whole and reading.missing):
             return
         for kind, place in self._signs(table, reading, whole):
             sign = kind, scrubbed(place, self._secrets)
@@ -67,6 +71,7 @@ class Drift:
             return set(signs(table, reading, whole))
         if table is not self._table:
             self._table, self._judged = table, {}
+            self._harmless = set()
         judged, found = self._judged, set()
         for pointer in reading.extensions:
             place = judged[pointer] if pointer in judged else self._judge(table, pointer)
@@ -82,7 +87,10 @@ class Drift:
         if len(pointer) <= LONGEST:
             if len(self._judged) >= REMEMBERED:
                 self._judged.clear()
+                self._harmless.clear()
             self._judged[pointer] = told
+            if told is None:
+                self._harmless.add(pointer)
         return told
 
     def body(self) -> list[Json]:

@@ -251,7 +251,7 @@ class Table:
         self.beside = dict(beside or {})
         self.also = also
         self.tree = _tree(SHAPE, rows, "field table")
-        self.reader = Reader(self.tree, self.beside)
+        self.reader = Reader(self.tree, self.beside, also)
         self.read = self.reader.read
 
     def leaves(self) -> Iterator[tuple[str, Row]]:

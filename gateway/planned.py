@@ -1,6 +1,7 @@
 """What compiled reading uses as it runs: where it stands, what nobody knows, and groups of which parts are not told."""
 
 from collections.abc import Callable, Sequence
+from itertools import filterfalse
 from typing import TYPE_CHECKING, Any
 
 from gateway.codecs import MISSING
@@ -59,9 +60,7 @@ def known_in(place: "Place") -> Known:
 def keep_unknown(record: dict[str, Json], known: Known, pointer: str, extensions: dict[str, Json]) -> None:
     """Keep the members that the table does not know, of an object in which nothing else is the matter."""
     values, objects, form = known
-    for key in record:
-        if key in values:
-            continue
+    for key in filterfalse(values.__contains__, record):
         value = record[key]
         where = f"{pointer}/{escape(key)}" if "~" in key or "/" in key else f"{pointer}/{key}"
         if key in objects:

@@ -132,8 +132,10 @@ class Step:
 class Level:
     """One object's worth of table: the record itself, or the element of a list."""
 
-    def __init__(self, tree: Group, beside: dict[str, str]) -> None:
+    def __init__(self, tree: Group, beside: dict[str, str], also: tuple[str, ...] = ()) -> None:
         self.root = Place()
+        self.also = also
+        """Pointers of members that no row names and that are known to come."""
         self.pointers: list[str] = []
         self.slots: dict[str, int] = {}
         self.inner: dict[int, Level] = {}
@@ -158,7 +160,7 @@ class Level:
                 if items.pointer is None:
                     self._collect(element, f"{field_path}[0]")
                 else:
-                    self.inner[id(node)] = Level(element, {})
+                    self.inner[id(node)] = Level(element, {}, _within(self.also, f"{items.pointer}/*"))
                     self._slot(items.pointer, field_path)
             case Nothing():
                 pass
@@ -180,6 +182,11 @@ class Level:
         if place.children:
             raise TableError(f"{pointer} holds another row's place")
         place.slot = slot
+
+
+def _within(pointers: tuple[str, ...], place: str) -> tuple[str, ...]:
+    """The pointers that lead into a place, from there on."""
+    return tuple(pointer.removeprefix(place) for pointer in pointers if pointer.startswith(f"{place}/"))
 
 
 class Pass:
@@ -414,8 +421,8 @@ class Reader:
     passes: type[Pass] = Pass
     """What one object is read by; the contract kit puts one in its place that remembers what was asked for."""
 
-    def __init__(self, tree: Group, beside: dict[str, str]) -> None:
-        self._level = Level(tree, beside)
+    def __init__(self, tree: Group, beside: dict[str, str], also: tuple[str, ...] = ()) -> None:
+        self._level = Level(tree, beside, also)
         self._plan: Plan | None = None
 
     @property

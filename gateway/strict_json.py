@@ -33,7 +33,9 @@ def loads(data: bytes) -> Json:
     if data.startswith(_BOM):
         data = data[3:]
     try:
-        return jiter.from_json(data, allow_inf_nan=False, catch_duplicate_keys=True, float_mode="decimal")
+        return jiter.from_json(
+            data, allow_inf_nan=False, catch_duplicate_keys=True, float_mode="decimal", cache_mode="keys"
+        )  # fmt: skip
     except ValueError as error:
         if "InvalidOperation" in str(error):  # an exponent that no Decimal holds: kept as it is spelled
             return _loads_spelled(data)

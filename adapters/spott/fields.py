@@ -34,19 +34,20 @@ def inside(member: str, rest: str = "") -> str:
 
 
 def _custom_type(value: Json) -> Json:
-    if _is_text(value):
+    if type(value) is not dict:
+        return None
+    word = value.get("viewType")
+    if word == "customText" and len(value) == 2 and type(value.get("text")) is str:
         return "text"
-    return value["viewType"] if isinstance(value, dict) and isinstance(value.get("viewType"), str) else None
-
-
-def _is_text(value: Json) -> bool:
-    if not isinstance(value, dict) or len(value) != 2 or value.get("viewType") != "customText":
-        return False
-    return isinstance(value.get("text"), str)
+    return word if type(word) is str else None
 
 
 def _custom_value(value: Json) -> Json:
-    return value["text"] if _is_text(value) else value
+    if type(value) is dict and len(value) == 2 and value.get("viewType") == "customText":
+        text = value.get("text")
+        if type(text) is str:
+            return text
+    return value
 
 
 custom_type = Codec("custom_type", "`text` for customText; else the value's viewType word, or null", _custom_type)
