@@ -5,9 +5,14 @@ Written one right after the other, the answers to all callers and the requests t
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from typing import Any, cast
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
+
+from gateway.logs import where
+
+log = logging.getLogger("gateway")
 
 AT_ONCE = 32
 """So many connections wait for the end of a turn at most, so that a long turn holds up nobody's answer."""
@@ -17,7 +22,7 @@ class Outbox:
     """The connections of one event loop that have something to hand over."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self._loop = ref(loop)  # which would be kept by its outbox, and its outbox by that
         self._waiting: list[Outgoing] = []
 
     def add(self, outgoing: "Outgoing") -> None:
@@ -25,14 +30,20 @@ class Outbox:
         waiting = self._waiting
         waiting.append(outgoing)
         if len(waiting) == 1:
-            self._loop.call_soon(self._hand_over)
+            loop = self._loop()
+            assert loop is not None  # one of its connections is written to
+            loop.call_soon(self._hand_over)
         elif len(waiting) >= AT_ONCE:
             self._hand_over()  # what was called for the end of the turn will find less, or nothing
 
     def _hand_over(self) -> None:
         waiting, self._waiting = self._waiting, []
         for outgoing in waiting:
-            outgoing.hand_over()
+            try:
+                outgoing.hand_over()
+            except Exception as error:  # of one connection, which must not cost the others theirs
+                log.error("a write failed: %s", where(error))
+                outgoing.abort()
 
 
 _outboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, Outbox] = WeakKeyDictionary()

@@ -1,13 +1,15 @@
 """Writes of one turn of the event loop go out together at its end, in their order, and none is lost."""
 
 import asyncio
+import gc
 import socket
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
-from gateway.outgoing import AT_ONCE, hand_over, together
+from gateway.outgoing import AT_ONCE, hand_over, outbox_of, together
 
 pytestmark = pytest.mark.anyio
 
@@ -119,6 +121,27 @@ async def test_a_connection_that_broke_meanwhile_holds_up_no_other() -> None:
         whole.write(b"z")
         await turns(4)
         assert came(others) == b"z"
+
+
+async def test_a_write_that_fails_costs_its_own_connection_only(caplog: pytest.LogCaptureFixture) -> None:
+    async with pairs(3) as [(first, one), (second, other), (third, last)]:
+        first.write(b"x")
+        second.write("no bytes")  # type: ignore[arg-type]  # as a defect would
+        third.write(b"z")
+        await turns(4)
+        assert came(one) == b"x" and came(last) == b"z"
+        assert second.is_closing() and await until_it_came(other) == b""
+        assert "a write failed" in caplog.text and "no bytes" not in caplog.text
+
+
+def test_a_loop_is_not_kept_by_its_outbox() -> None:
+    loop = asyncio.new_event_loop()
+    gone = weakref.ref(loop)
+    outbox_of(loop)
+    loop.close()
+    del loop
+    gc.collect()
+    assert gone() is None
 
 
 class _Ends(asyncio.Protocol):
