@@ -1,5 +1,7 @@
 """Pages that render their tables from declarations: none is stale, and each changes with what it is rendered from."""
 
+import importlib
+import inspect
 import json
 import re
 from collections.abc import Mapping
@@ -481,3 +483,19 @@ def test_keys_that_contain_themselves_come_to_an_end() -> None:
     schema = {"$ref": "#/$defs/A", "$defs": {"A": {"properties": {"a": {"$ref": "#/$defs/A"}}}}}
     opened = cast("dict[str, Any]", {**schema["$defs"]["A"], "$defs": schema["$defs"]})  # type: ignore[index]  # JSON
     assert 1 < len(list(keys(opened))) < 20
+
+
+# --- the way of a read
+
+
+def test_every_step_of_a_read_is_where_the_page_says() -> None:
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    section = page.partition("## The way of a read")[2].partition("\n## ")[0]
+    named = re.findall(r"`([A-Za-z_.]+)` in `([a-z_/]+)\.py`", section)
+    assert len(named) >= len(re.findall(r"^\| ", section, re.MULTILINE)) - 1  # each row but the head names one
+    for name, file in named:
+        found: Any = importlib.import_module(file.replace("/", "."))
+        for word in name.split("."):
+            found = getattr(found, word)
+        assert callable(found)
+        assert inspect.getsourcefile(inspect.unwrap(found)) == str(ROOT / f"{file}.py")
