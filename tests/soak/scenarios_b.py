@@ -7,6 +7,7 @@ and told as a ratio to it.
 import contextlib
 import itertools
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -316,6 +317,7 @@ def garbage(ground: Ground, size: int, seed: int) -> Figures:
             wrong = [one for found in pool.map(work, cells) for one in found]
         if wrong:
             (ground.folder / "wrong.txt").write_text("\n".join(wrong))
+            print(*wrong[:5], sep="\n", file=sys.stderr)  # noqa: T201  # a folder that nobody named is gone with the run
         return {
             "kinds": len(KINDS), "requests": 2 * size, "wrong": len(wrong), "reused": len(provider.reused),
             "stray": len(provider.strays), "beyond_deadline_ms": caller.slowest * 1000,
