@@ -7,13 +7,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from urllib.parse import quote
 
 import pytest
 
 from gateway.callers import hash_key
 from gateway.errors import CODES
+from gateway.http.app import Answer as HeadOf
+from gateway.http.app import App, Context
+from gateway.http.app import Reply as HandlerReply
+from gateway.http.observing import Request
+from gateway.waiting import Waiting
 from tests.live import (
     EXAMPLES,
     JSON,
@@ -628,3 +634,25 @@ def test_a_canonical_record_of_any_shape_is_translated_or_refused_and_never_an_i
     assert answer.status in (200, 400, 422), answer.body
     if answer.status != 200:
         assert_problem(answer, answer.status, answer.json["code"])
+
+
+# --- heads of answers ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("own", [{}, {"retry-after": "1"}, {"cache-control": "no-cache", "x-cache": "hit"}])
+@pytest.mark.parametrize("bad", ["a\r\nb: c", "a\nb: c", "a\rb", "a\0b"])
+def test_a_header_that_holds_the_end_of_a_line_is_not_sent(own: dict[str, str], bad: str) -> None:
+    context = cast(Context, SimpleNamespace(waiting=Waiting(), tell={"x-cache": "miss"}, connection="raze"))
+    request = Request("GET", "id", None)
+    reply = HandlerReply(body={}, headers=own)
+    head, lines = App._head(reply, context, request, 2)
+    whole = HeadOf(200, head, lines, b"")
+    names = [name.decode() for name, _ in whole.headers()]
+    assert whole.is_sound() and len(names) == len(set(names)) and set(own) <= set(names)
+    for place in (context.tell, reply.headers):
+        place["x-bad"] = bad
+        assert not HeadOf(200, *App._head(reply, context, request, 2), b"").is_sound()
+        with pytest.raises(ValueError, match="the end of a line"):
+            HeadOf(200, *App._head(reply, context, request, 2), b"").headers()
+        del place["x-bad"]
+    request.ended(None, 200)

@@ -338,10 +338,10 @@ class App:
 
 def _with_its_own(head: str, lines: int, reply: Reply) -> tuple[str, int]:
     """The same with the reply's own headers, which come before those of all answers."""
-    told = {name: value for name, _, value in (line.partition(": ") for line in head.split("\r\n")[:-1])}
-    if len(told) != lines:
+    each = head.split("\r\n")[:-1]
+    if len(each) != lines:
         return head, lines  # as it is: it will not be sent
-    told |= reply.headers
+    told = {name: value for name, _, value in (line.partition(": ") for line in each)} | reply.headers
     if reply.status == 204:
         del told["content-type"], told["content-length"]
     return "".join([f"{name}: {value}\r\n" for name, value in told.items()]), len(told)
