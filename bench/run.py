@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -20,7 +21,7 @@ from bench import configs
 from bench.load import KEY, Job, Result
 from bench.processes import Running, control_loop, cores, free_port, memory, python, running
 from bench.records import SHAPES, Shape, kind
-from bench.report import Report
+from bench.report import HELPED, Report
 
 PACKAGES = (
     "uvicorn", "uvloop", "httptools", "starlette", "pydantic", "msgspec", "jiter", "fastapi", "httpx", "sniffio",
@@ -95,6 +96,10 @@ class Bench:
         else:
             url = f"http://127.0.0.1:{self.provider.port}"
             command = python("bench.naive", "--port", str(port), "--provider", url)
+            if subject == "naive":
+                command.insert(1, "-S")  # so that the packages come from there alone
+                environment = self.environment | {"PYTHONPATH": str(_as_it_comes(self.folder))}
+                return running(command, port, path, self.core, environment)
         head = f"Authorization: Bearer {KEY}\r\n"
         return running(command, port, path, self.core, self.environment, head)
 
@@ -121,7 +126,7 @@ class Bench:
 
     @contextlib.contextmanager
     def _all(self) -> Iterator[dict[str, Running]]:
-        names = ["miss", "hit", "naive", "floor", "slow", "two workers", *(["nginx"] if self.nginx else [])]
+        names = ["miss", "hit", "naive", HELPED, "floor", "slow", "two workers", *(["nginx"] if self.nginx else [])]
         with contextlib.ExitStack() as stack:
             yield {name: stack.enter_context(self.start(name)) for name in names}
 
@@ -155,6 +160,7 @@ class Bench:
         if "nginx" in subjects:
             jobs["nginx"] = of("nginx", direct=True)
         jobs["naive"] = of("naive")
+        jobs[HELPED] = of(HELPED)
         jobs["hit"] = of("hit", distinct=100)
         if shape == "flat":
             jobs["floor"] = of("floor", distinct=1)
@@ -200,6 +206,18 @@ class Bench:
             keep.setdefault("fill", []).append(self.load(replace(base, connections=16, distinct=RECORDS, once=True)))
             keep.setdefault("many", []).append(self.load(replace(base, distinct=RECORDS)))
             keep.setdefault("idle", []).append(self.load(replace(base, distinct=RECORDS, idle=IDLE)))
+
+
+def _as_it_comes(folder: Path) -> Path:
+    """The packages of this environment but for sniffio, which nothing that the naive version needs brings along."""
+    farm = folder / "packages"
+    if not farm.exists():
+        farm.mkdir()
+        for place in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+            for package in Path(place).iterdir():
+                if not package.name.startswith("sniffio") and not (farm / package.name).exists():
+                    (farm / package.name).symlink_to(package)
+    return farm
 
 
 def _version(package: str) -> str:
