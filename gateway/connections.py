@@ -12,12 +12,12 @@ from gateway.adapter import Adapter, BudgetLeft, Call, Reply
 from gateway.config import CircuitConfig, Config, ConnectionConfig, LimitsConfig
 from gateway.drift import Drift
 from gateway.layers.budget import Purse
-from gateway.layers.bulkhead import Slots
 from gateway.layers.circuit import Circuit
 from gateway.layers.observe import observe
 from gateway.layers.retry import repeating
 from gateway.layers.trip import Before, Trip
 from gateway.layers.trying import trying
+from gateway.slots import Slots
 from gateway.state.local import FallbackBoard, LocalBoard
 from gateway.state.store import Board
 from gateway.wire import Wire

@@ -23,10 +23,10 @@ import httptools
 
 from gateway.decoding import Body
 from gateway.errors import BadAnswer, CallFailed, MaybeSent, NeverSent
-from gateway.layers.bulkhead import EVERYBODY, Slots
 from gateway.loop_time import loop_time
-from gateway.outgoing import is_holding, together
+from gateway.outgoing import Outgoing, together
 from gateway.plain_answers import LINE, LINES, plain
+from gateway.slots import EVERYBODY, Slots
 
 FIELD, FIELDS, HEAD = LINE, LINES, 64 * 1024
 """Longest header and how many, and bytes of a head: an endless one ends here."""
@@ -56,22 +56,11 @@ class Answer:
             self.connection.spoil()
 
 
-_WORDS: dict[bytes, str] = {}
-"""Names of headers as words, those that were seen first: a provider sends the same ones with every answer."""
-
-
-def _word(name: bytes) -> str:
-    word = name.decode("latin-1").lower()
-    if len(_WORDS) < 500 and len(name) < 60:
-        _WORDS[name] = word
-    return word
-
-
 class Connection(asyncio.Protocol):
     """One connection to the provider, which never carries anything from one exchange into the next."""
 
     __slots__ = (
-        "_asked", "_body", "_chunked", "_complete", "_encodings", "_error", "_fields", "_first", "_head", "_headers",
+        "_asked", "_body", "_chunked", "_complete", "_encodings", "_error", "_fields", "_head", "_headers",
         "_idle_since", "_interim", "_keeps", "_length", "_limit", "_loop", "_lost", "_parser", "_plain", "_poll", "_raw",
         "_reason", "_rings", "_seen", "_status", "_timer", "_until", "_waiter", "engine", "fresh", "idle", "spoiled",
         "transport",
@@ -83,7 +72,6 @@ class Connection(asyncio.Protocol):
     _encodings: Body | None
     _error: CallFailed | None
     _fields: int
-    _first: bytes | None
     _head: bool
     _headers: dict[str, str]
     _interim: int
@@ -97,7 +85,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, engine: "Engine") -> None:
         self.engine = engine
-        self.transport: asyncio.Transport | None = None
+        self.transport: Outgoing | None = None
         self.spoiled = False
         """Whether more came than was asked for, or the end of the answer is in doubt."""
         self.fresh = True
@@ -127,7 +115,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if not self._asked:
-            self.spoil()
+            self.spoil()  # nobody wants to know
             return
         if self._complete:
             self.spoiled = True
@@ -143,7 +131,6 @@ class Connection(asyncio.Protocol):
                 self._complete = True
                 self._wake()
                 return
-            self._first = data
             self._listen()
         self._seen += len(data)
         parser = self._parser
@@ -190,7 +177,7 @@ class Connection(asyncio.Protocol):
 
     def _is_unsent(self) -> bool:
         """Whether the request still waits for the end of the loop's turn."""
-        return self._asked and self.transport is not None and is_holding(self.transport)
+        return self._asked and self.transport is not None and self.transport.is_holding
 
     def _give_up(self, why: str) -> None:
         """The request has not left, and will not."""
@@ -215,7 +202,7 @@ class Connection(asyncio.Protocol):
             return
         if self._fields > FIELDS or len(name) + len(value) > FIELD:
             raise BadAnswer("framing", "too many headers, or too long ones")
-        word = _WORDS.get(name) or _word(name)
+        word = name.decode("latin-1").lower()
         text = value.decode("latin-1")
         if word in self._headers:
             text = f"{self._headers[word]}, {text}"
@@ -312,12 +299,11 @@ class Connection(asyncio.Protocol):
         self._waiter = None
         if self._error is not None:
             raise self._error
-        if self._plain is not None:
-            if self.spoiled and not self._lost:
-                raise BadAnswer("framing", "bytes after the answer")
-            return self._plain
-        if self.spoiled and not self._lost and self.transport is not None and self._complete and self._is_framed():
+        framed = self._plain is not None or (self._complete and self._is_framed())
+        if self.spoiled and not self._lost and framed:
             raise BadAnswer("framing", "bytes after the answer")
+        if self._plain is not None:
+            return self._plain
         if self._encodings is None:
             body = b"".join(self._body)
         else:
@@ -340,10 +326,6 @@ class Connection(asyncio.Protocol):
         parser = self._parser
         if parser is None:
             return False
-        if self._length is not None and self._first is not None and self._seen == len(self._first):
-            head = self._first.find(b"\r\n\r\n") + 4  # it all came at once, as most do: then counting is enough
-            if not self._interim and head + self._length == self._seen:
-                return True
         self._reason = b""
         self._fields = 0
         try:
@@ -408,7 +390,7 @@ class Connection(asyncio.Protocol):
     def _forget(self) -> None:
         """Let go of what came: a connection lives on after it, and longer than one would think in cycles."""
         self._asked = False
-        self._plain = self._parser = self._first = self._encodings = None
+        self._plain = self._parser = self._encodings = None
         self._body = []
         self._headers = {}
 

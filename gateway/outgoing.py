@@ -125,17 +125,6 @@ class Outgoing:
         return getattr(self._transport, name)
 
 
-def together(transport: asyncio.BaseTransport, loop: asyncio.AbstractEventLoop) -> asyncio.Transport:
+def together(transport: asyncio.BaseTransport, loop: asyncio.AbstractEventLoop) -> Outgoing:
     """The transport, writing together with all others of its loop."""
-    outgoing = Outgoing(cast(asyncio.Transport, transport), outbox_of(loop))
-    return cast(asyncio.Transport, outgoing)
-
-
-def is_holding(transport: asyncio.Transport) -> bool:
-    """Whether something was written that `together` still holds back."""
-    return cast(Outgoing, transport).is_holding
-
-
-def hand_over(transport: asyncio.Transport) -> None:
-    """Send now what `together` holds back until the end of the turn."""
-    cast(Outgoing, transport).hand_over()
+    return Outgoing(cast(asyncio.Transport, transport), outbox_of(loop))  # uvloop's are of no such class

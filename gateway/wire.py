@@ -17,8 +17,8 @@ from gateway import __version__, strict_json
 from gateway.adapter import Adapter, Call, Reply
 from gateway.engine import Answer, Engine
 from gateway.errors import BadAnswer, NeverSent
-from gateway.layers.bulkhead import EVERYBODY, Slots
 from gateway.loop_time import loop_time
+from gateway.slots import EVERYBODY, Slots
 from gateway.target import PATH, RefusedCall, checked_headers, content_of, target_of
 from gateway.tracing import HEADER, handed_on
 

@@ -270,7 +270,7 @@ class Talk:
         """What a conversation says, which is the same where nothing is remembered."""
         said = converse()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(server, "known", lambda data, sent: None)
+            patch.setattr(server, "remembered", lambda data, sent: None)
             without = converse()
         assert said.told == without.told
         return said
@@ -822,7 +822,7 @@ def test_a_caller_that_leaves_is_counted_once_and_leaves_nothing_behind(
 ) -> None:
     """As the read that it is: what a provider is asked for is waited for, whoever has left."""
     if not remembers:
-        monkeypatch.setattr(server, "known", lambda data, sent: None)
+        monkeypatch.setattr(server, "remembered", lambda data, sent: None)
 
     async def work(desk: Desk) -> None:
         await desk.get()

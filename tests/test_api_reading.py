@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from gateway import strict_json
-from gateway.http import requests
-from gateway.ids import is_native, split
 from gateway.opportunity import Opportunity
 from tests.live import (
     EXAMPLES,
@@ -1024,20 +1022,3 @@ def test_health_and_readiness_call_no_provider(rig: Rig) -> None:
     rig.raze.play([Says(500)])
     assert (rig.get("/healthz").status, rig.get("/readyz").status) == (200, 200)
     assert rig.raze.seen == []
-
-
-# --- ids in paths
-
-
-@settings(max_examples=400, deadline=None)
-@given(st.text("ab9._~-:%3A/é", max_size=8) | st.from_regex(r"[a-z~.]{1,3}:[a-z.-]{1,205}", fullmatch=True))
-def test_an_id_that_is_written_plainly_is_read_as_any_other(segment: str) -> None:
-    scope: Any = {"raw_path": f"/v1/opportunities/{segment}".encode()}
-    plain = requests.plain_id(scope)
-    if plain is not None:
-        prefix, native = plain
-        assert requests.raw_id(scope) == (native if prefix is None else f"{prefix}:{native}")
-        assert split(requests.raw_id(scope)) == plain and is_native(native) and prefix != ""
-    elif "/" not in segment and "%" not in segment and segment.isascii():
-        prefix, native = split(segment)
-        assert not is_native(native) or prefix == "" or native.startswith(".")

@@ -11,7 +11,7 @@ import pytest
 from gateway.callers import hash_key
 from gateway.errors import NeverSent, Problem
 from gateway.http.load import Load
-from gateway.layers.bulkhead import Slots
+from gateway.slots import Slots
 from tests.at_provider import GET, connected, outcome_of, reply_of, soon
 from tests.fault_server import READ, FaultServer, Loop, answer
 from tests.live import Answer, Says, Seen, StandIn, ask, assert_problem, running_gateway

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from gateway.outgoing import AT_ONCE, hand_over, outbox_of, together
+from gateway.outgoing import AT_ONCE, Outgoing, outbox_of, together
 
 pytestmark = pytest.mark.anyio
 
@@ -19,7 +19,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
     return "asyncio", {"use_uvloop": request.param}
 
 
-Pair = tuple[asyncio.Transport, socket.socket]
+Pair = tuple[Outgoing, socket.socket]
 
 
 @asynccontextmanager
@@ -30,8 +30,8 @@ async def pairs(number: int, protocol: Callable[[], asyncio.Protocol] = asyncio.
         for _ in range(number):
             ours, theirs = socket.socketpair()
             theirs.setblocking(False)
-            transport, _made = await loop.create_connection(protocol, sock=ours)
-            found.append((together(transport, loop), theirs))
+            made, _ = await loop.create_connection(protocol, sock=ours)
+            found.append((together(made, loop), theirs))
         yield found
     finally:
         for transport, theirs in found:
@@ -147,7 +147,7 @@ def test_a_loop_is_not_kept_by_its_outbox() -> None:
 class _Ends(asyncio.Protocol):
     """Answers, and is told at once that the other side has ended."""
 
-    transport: asyncio.Transport
+    transport: Outgoing
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = together(transport, asyncio.get_running_loop())
@@ -156,7 +156,7 @@ class _Ends(asyncio.Protocol):
         self.transport.write(b"answer to " + data)
 
     def eof_received(self) -> None:
-        hand_over(self.transport)
+        self.transport.hand_over()
 
 
 async def said() -> bytes:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -65,6 +65,34 @@ def test_what_is_bumped_goes_up_for_all(url: str) -> None:
         assert await one.versions([]) == ()
 
     run(url, test)
+
+
+class Counted(AbstractContextManager[None]):
+    """In the place of the lock between counting and looking: how often something was counted."""
+
+    times = 0
+
+    def __enter__(self) -> None:
+        self.times += 1
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is held."""
+
+
+def test_what_is_refused_again_is_not_counted_for_a_moment(tmp_path: Path) -> None:
+    """Counted and taken back, it would be in the way of others, who may have what it may not."""
+
+    async def test(one: Board, other: Board) -> None:
+        assert isinstance(one, SharedBoard)
+        one._barrier = counted = Counted()  # type: ignore[assignment]  # a lock is all that it stands for
+        assert await one.spend("crm", 100, LONG, reserve=10) == Allowance(100, 99, RESET)
+        for left in reversed(range(10, 99)):
+            assert await other.spend("crm", 100, LONG) == Allowance(100, left, RESET)
+        assert [await one.spend("crm", 100, LONG, reserve=10) for _ in range(5)] == [None] * 5
+        assert counted.times == 2  # what was granted, and what was refused when much was left as far as was known
+        assert [(await other.spend("crm", 100, LONG)) for _ in range(10)][-1] == Allowance(100, 0, RESET)
+
+    run(f"sqlite:///{tmp_path}/gateway.db", test)
 
 
 def test_all_together_spend_one_budget_and_leave_the_reserve(url: str) -> None:

@@ -36,7 +36,7 @@ class Known:
         return line[1], line[2] or b""
 
 
-def known(data: bytes, sent: list[tuple[bytes, bytes]]) -> Known | None:
+def remembered(data: bytes, sent: list[tuple[bytes, bytes]]) -> Known | None:
     """What to remember of `data`, all of which the parser took for one request with these headers; None for nothing."""
     if len(data) > MOST_BYTES or data.find(b"\r\n\r\n") != len(data) - 4:
         return None

@@ -29,12 +29,9 @@ def ask_of(context: Context, connection: Connection, parameters: dict[str, str],
 
 def route_of(context: Context) -> tuple[Opportunities, str]:
     """(the connection, the native id) of the record that the path names. Raises `Problem`."""
-    wish, plain = read.connection_wish(context.headers), read.plain_id(context.scope)
-    if plain is not None:
-        prefix, native = plain
-        opportunities = context.gateway.choose(context.caller, wish, prefix)
-    else:
-        opportunities, native = context.gateway.route(context.caller, wish, read.raw_id(context.scope))
+    opportunities, native = context.gateway.route(
+        context.caller, read.connection_wish(context.headers), read.raw_id(context.scope)
+    )
     context.connection = opportunities.name
     return opportunities, native
 

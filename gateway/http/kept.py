@@ -39,7 +39,7 @@ def one_record(opportunities: Opportunities, native: str, ask: Ask) -> Question:
     """What there is to know of one record."""
 
     async def fetch(ask: Ask) -> bytes:
-        answer = opportunities.answer(await opportunities.read(native, ask), ask)
+        answer = await opportunities.get(native, ask)
         return spelled(answer.data, answer.meta)
 
     return Question(f"{native} {ask.explain:d}{ask.raw:d}", record_version(opportunities.name, native), fetch)

@@ -27,8 +27,6 @@ _HANDLING = re.compile(r'\s*handling\s*=\s*"?(strict|lenient)"?\s*(?:;.*)?\Z', r
 _PREFERENCES = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*")+')
 """A list's members; a comma within quotes separates nothing."""
 _ID = re.compile(rb"(?:[A-Za-z0-9._~-]|:|%3[Aa])+\Z")
-_PLAIN_ID = re.compile(rb"(?:([A-Za-z0-9._~-]+):)?([A-Za-z0-9_~-][A-Za-z0-9._~-]{0,199})\Z")
-"""Without dots in front, and of not too many characters: what `ids.is_native` takes without looking twice."""
 BODY_TYPES = {"POST": ("application/json",), "PATCH": ("application/merge-patch+json", "application/json")}
 """The media types that a body is taken in."""
 
@@ -191,15 +189,6 @@ def flag(parameters: dict[str, str], name: str) -> bool:
     return value == "true"
 
 
-def plain_id(scope: Scope) -> tuple[str | None, str] | None:
-    """(connection or None, native id) of the path, where it is written as plainly as can be; None: see `raw_id`."""
-    match = _PLAIN_ID.match(scope["raw_path"].rpartition(b"/")[2])
-    if match is None:
-        return None
-    prefix, native = match.groups()
-    return None if prefix is None else prefix.decode("ascii"), native.decode("ascii")
-
-
 def raw_id(scope: Scope) -> str:
     """The id in the path as it was sent: unreserved characters and `:` (or `%3A`), nothing else percent-encoded."""
     segment: bytes = scope["raw_path"].rsplit(b"/", 1)[1]
@@ -208,7 +197,9 @@ def raw_id(scope: Scope) -> str:
             "invalid-request", "The id is malformed.",
             errors=[FieldError("id", "expected <connection>:<native id> or a native id, of A-Z a-z 0-9 . _ ~ -")],
         )  # fmt: skip
-    return segment.replace(b"%3A", b":").replace(b"%3a", b":").decode("ascii")
+    if b"%" in segment:
+        segment = segment.replace(b"%3A", b":").replace(b"%3a", b":")
+    return segment.decode("ascii")
 
 
 async def json_body(scope: Scope, receive: Receive, headers: Headers, most: int) -> Json:

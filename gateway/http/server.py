@@ -29,11 +29,11 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway import spans
 from gateway.errors import Problem
-from gateway.http.again import Known, known
+from gateway.http.again import Known, remembered
 from gateway.http.app import PROBLEM, Answer, App
 from gateway.http.observing import count
 from gateway.metrics import OTHER
-from gateway.outgoing import hand_over, together
+from gateway.outgoing import together
 from gateway.strict_json import dumps
 
 log = logging.getLogger("gateway")
@@ -108,9 +108,6 @@ class Protocol(HttpToolsProtocol):
     """httptools with limits on target, headers, time and number, and problems instead of plain text."""
 
     most = most_connections()
-    _default: list[tuple[bytes, bytes]] = []  # noqa: RUF012  # of all connections: what uvicorn gives with every answer
-    _date = b""
-    """Its lines."""
 
     _seen = 0
     _hosts = 0
@@ -137,7 +134,8 @@ class Protocol(HttpToolsProtocol):
     # --- time
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        super().connection_made(together(transport, self.loop))
+        self._outgoing = together(transport, self.loop)
+        super().connection_made(cast(asyncio.Transport, self._outgoing))
         self._scope = {
             "type": "http", "asgi": {"version": self.asgi_version, "spec_version": "2.3"}, "http_version": "1.1",
             "server": self.server, "client": self.client, "scheme": self.scheme, "root_path": "", "state": {},
@@ -154,7 +152,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def eof_received(self) -> None:
-        hand_over(self.transport)  # a caller who ends his side right after asking still gets what is answered already
+        self._outgoing.hand_over()  # a caller who ends his side right after asking still gets what is answered already
 
     def _look(self) -> None:
         """Close or cut off what has taken too long, or look again when it might have."""
@@ -244,7 +242,7 @@ class Protocol(HttpToolsProtocol):
         at_start, self._begun, self._known = not self._partial, 0, None
         super().data_received(data)
         if at_start and self._begun == 1 and not self._partial and self._plain:
-            self._known = known(data, self.headers)
+            self._known = remembered(data, self.headers)
 
     def _is_again(self, data: bytes, known: Known) -> bool:
         """Whether this was one request with the headers of the last one; then it is being answered."""
@@ -352,10 +350,8 @@ class Protocol(HttpToolsProtocol):
             keep_alive = False
         elif not keep_alive:
             told += "connection: close\r\n"
-        if self.server_state.default_headers is not Protocol._default:  # the date has changed
-            Protocol._default = self.server_state.default_headers
-            Protocol._date = b"".join([b"%b: %b\r\n" % header for header in Protocol._default])
-        head = b"%b%b%b\r\n" % (STATUS_LINE[answer.status], Protocol._date, told.encode("latin-1"))
+        date = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
+        head = b"%b%b%b\r\n" % (STATUS_LINE[answer.status], date, told.encode("latin-1"))
         if len(answer.body) < JOINED_BYTES:
             self.transport.write(head + answer.body)
         else:

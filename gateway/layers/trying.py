@@ -18,10 +18,10 @@ from gateway.adapter import Adapter, Call, Reply
 from gateway.errors import CallFailed
 from gateway.failures import wait_told
 from gateway.layers.budget import Purse
-from gateway.layers.bulkhead import Slots
 from gateway.layers.circuit import Circuit
 from gateway.layers.trip import Send, Trip
 from gateway.loop_time import loop_time
+from gateway.slots import Slots
 
 
 def trying(

@@ -75,7 +75,7 @@ class SharedBoard(Board):
 
     def _spend(self, board: BoardFile, name: str, calls: int, per: float, reserve: int) -> Allowance | None:
         window = int(time.time() // per)
-        at = self._budgets.get((name, per)) or self._budget(board, name, per)
+        at = self._budget(board, name, per)
         then, ample = self._ample.get(at, (0, 0))
         if (then != window or ample - COLUMNS < reserve) and _left(board, at, window, calls) - 1 < reserve:
             return None  # without having counted; where much was left a moment ago, the look afterwards will do
@@ -87,10 +87,10 @@ class SharedBoard(Board):
         with self._barrier:
             pass
         left = _left(board, at, window, calls)
+        self._ample[at] = window, left  # also where it is refused, so that the next one is without having counted
         if left < reserve or after & _CALLS == _CALLS:
             counters[mine] = after - 1
             return None
-        self._ample[at] = window, left
         return Allowance(calls, left, (window + 1) * per)
 
     async def allowance(self, name: str, calls: int, per: float) -> Allowance:

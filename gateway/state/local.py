@@ -126,11 +126,6 @@ class FallbackBoard(Board):
 
     async def spend(self, name: str, calls: int, per: float, reserve: int = 0) -> Allowance | None:
         """From the shared budget, or from one of this process's own."""
-        if not self._failing:  # as nearly always: without the detour
-            try:
-                return await self._shared.spend(name, calls, per, reserve)
-            except StateUnavailable:
-                self._failed()
         return await self._either(lambda board: board.spend(name, calls, per, reserve))
 
     def spend_at_once(self, name: str, calls: int, per: float, reserve: int = 0) -> Allowance | None:
@@ -164,16 +159,13 @@ class FallbackBoard(Board):
             try:
                 answer = await ask(self._shared)
             except StateUnavailable:
-                self._failed()
+                self._resting_until = self._clock() + REST_SECONDS
+                if not self._failing:
+                    self._failing = True
+                    log.warning("the state store fails: budgets and circuits are this worker's own until it is back")
             else:
                 if self._failing:
                     self._failing = False
                     log.warning("the state store is back: budgets and circuits are shared again")
                 return answer
         return await ask(self._local)
-
-    def _failed(self) -> None:
-        self._resting_until = self._clock() + REST_SECONDS
-        if not self._failing:
-            self._failing = True
-            log.warning("the state store fails: budgets and circuits are this worker's own until it is back")

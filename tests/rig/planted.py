@@ -91,9 +91,9 @@ def _no_share() -> None:
 
 def _no_shedding() -> None:
     """Whoever comes waits, however many there are."""
-    from gateway.layers import bulkhead
+    from gateway import slots
 
-    bulkhead.Slots._shed_for = lambda self, caller: None
+    slots.Slots._shed_for = lambda self, caller: None
 
 
 def _no_repeat() -> None:
