@@ -7,10 +7,11 @@ writable, by which operation) is derived from the field table, so that it cannot
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import msgspec
 from pydantic import BaseModel, ConfigDict
 
 from gateway.strict_json import Json
@@ -22,8 +23,7 @@ OPERATIONS = ("get", "list", "create", "update", "delete")
 """What a caller can ask of a connection, in the order in which it is shown."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One request to a provider, without the credential: that is added where the call leaves, and nowhere else.
 
     `path` starts with `/`, is relative to the connection's base URL and already safe for a URL; `query` pairs are not yet
@@ -55,8 +55,7 @@ def _nothing() -> None:
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """What came back: `headers` with names in lower case, `body` parsed from strict JSON (None when there was none).
 
     `unreadable` is True for an error reply (status 400 and up) whose body is not JSON; a success reply that is not JSON
@@ -66,15 +65,17 @@ class Reply:
     """
 
     status: int
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    body: Json = field(default=None, repr=False)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
+    body: Json = None
     unreadable: bool = False
     elapsed: float = 0.0
-    discard: Callable[[], None] = field(default=_nothing, repr=False, compare=False)
+    discard: Callable[[], None] = _nothing
+
+    def __repr__(self) -> str:
+        return f"<Reply {self.status}>"
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
+class Rejection(msgspec.Struct, frozen=True):
     """What a provider's error reply says, in the provider's words. Everything may be missing."""
 
     code: str | None = None
@@ -82,7 +83,7 @@ class Rejection:
     request_id: str | None = None
     retry_after: float | None = None
     """Seconds, where the body tells it; the `Retry-After` header is read for every provider alike."""
-    fields: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, str] = msgspec.field(default_factory=dict)
     """The provider's own member name or JSON Pointer -> what is wrong with it."""
 
 
@@ -94,8 +95,7 @@ class Budget:
     per: float
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetLeft:
+class BudgetLeft(msgspec.Struct, frozen=True):
     """What a reply tells of the provider's limit: calls in the window, calls left, Unix second of the next window."""
 
     limit: int | None
@@ -111,8 +111,7 @@ class Limits:
     budget: Budget | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ListQuery:
+class ListQuery(msgspec.Struct, frozen=True):
     """One page to ask for: only filters that `Adapter.native` took, only a sort of `Adapter.sorts`.
 
     `filters` are the provider's own parameters; `position` is the `Page.next` of the page before, None for the first.
@@ -124,8 +123,7 @@ class ListQuery:
     sort: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """The records of one page in the provider's shape, and where the next one starts (None: this was the last)."""
 
     items: Sequence[Json]

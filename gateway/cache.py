@@ -13,10 +13,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import cachetools
+import msgspec
 
 from gateway.ending import end
 from gateway.errors import Problem
@@ -38,8 +38,7 @@ _FAILS = frozenset(
 """Problems instead of which an older answer may be given: whoever is refused (`provider-auth-failed`) gets none."""
 
 
-@dataclass(slots=True)
-class Served:
+class Served(msgspec.Struct):
     """An answer, how it was come by, and its age in seconds. `absent`: there is no such record, and no content."""
 
     content: bytes
@@ -52,8 +51,7 @@ Fetch = Callable[[], Awaitable[bytes]]
 """Asks the provider, within a deadline of its own, and gives the bytes of the answer's body. Raises `Problem`."""
 
 
-@dataclass(slots=True, eq=False)
-class _Entry:
+class _Entry(msgspec.Struct, eq=False):
     owner: str
     versions: tuple[int, ...]
     number: int
@@ -68,8 +66,7 @@ class _Entry:
     absent: Problem | None = None
 
 
-@dataclass(slots=True, eq=False)
-class _Flight:
+class _Flight(msgspec.Struct, eq=False):
     """A call under way: the cache's own `task`, or (None) made by whoever asked first, as a part of what he does."""
 
     owner: str

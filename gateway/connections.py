@@ -4,7 +4,8 @@ import asyncio
 import hashlib
 import hmac
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -59,7 +60,7 @@ class Connection:
         def adapter() -> Adapter:
             return self.adapter
 
-        once = trying(self._wire.send, adapter, slots, self._purse, self._circuit)
+        once = trying(self._wire.send, adapter, self._learn, slots, self._purse, self._circuit)
         self._send = observe(repeating(once, adapter), config.name)
         # Cursors are signed with what all replicas of a connection share and nobody else has.
         self.cursor_key = hmac.digest(key.encode(), f"cursor {self.name}".encode(), hashlib.sha256)
@@ -67,17 +68,14 @@ class Connection:
         self._account = hmac.digest(key.encode(), told.encode(), hashlib.sha256).hex()[:24]
         self._learned = 0
 
-    async def send(
+    def send(
         self, call: Call, deadline: float, *, before: Before | None = None, urgent: bool = True, caller: str = ""
-    ) -> Reply:
+    ) -> Coroutine[Any, Any, Reply]:
         """The provider's reply, whatever its status. Raises `CallFailed` when there is none that can be used.
 
         `before` is asked in each try just before anything is sent; see `Trip` for it and for the others.
         """
-        reply = await self._send(call, Trip(deadline, before, urgent, caller))
-        if reply.status < 300:
-            self._learn(call, reply)
-        return reply
+        return self._send(call, Trip(deadline, before, urgent, caller))
 
     @property
     def budget_left(self) -> BudgetLeft | None:
@@ -96,6 +94,7 @@ class Connection:
             await self._circuit.look()
 
     def _learn(self, call: Call, reply: Reply) -> None:
+        """What an answer that went well tells of the server: read from then on by what is known."""
         facts = self.adapter.learn(call, reply)
         if facts is not self.adapter.facts and facts != self.adapter.facts:
             if facts.dialect != self.adapter.facts.dialect:

@@ -17,9 +17,9 @@ import errno
 import select
 import socket
 import ssl
-from dataclasses import dataclass
 
 import httptools
+import msgspec
 
 from gateway.decoding import Body
 from gateway.errors import BadAnswer, CallFailed, MaybeSent, NeverSent
@@ -41,8 +41,7 @@ _PROBE = b"HTTP/1.1 204 boundary\r\n\r\n"
 """An answer that parses to exactly itself, unless the beginning of another one is still in the parser."""
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(msgspec.Struct):
     """Status, headers with names in lower case (repeated ones joined with a comma), and the whole decoded body."""
 
     status: int

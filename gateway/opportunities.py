@@ -9,8 +9,9 @@ import contextlib
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 from gateway.adapter import Adapter, Call, CannotSend, Reply, Stage
 from gateway.cache import list_version, record_version
@@ -47,8 +48,7 @@ class Guard(Protocol):
         """Raises `Problem` unless this call may go out now. Asked before each try of a call that changes something."""
 
 
-@dataclass(slots=True)
-class Ask:
+class Ask(msgspec.Struct):
     """What one request wants besides the record, and what it has cost so far.
 
     `deadline` is a time of the running loop's clock. `waiting` is the time spent on providers, of a whole request if its
@@ -64,22 +64,20 @@ class Ask:
     """One record read, or a write: what a nearly spent budget is kept for."""
     request_id: str | None = None
     guard: "Guard | None" = None
-    waiting: Waiting = field(default_factory=Waiting)
+    waiting: Waiting = msgspec.field(default_factory=Waiting)
     calls: int = 0
     wrote: bool = False
     """Whether something may have changed at the provider."""
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(msgspec.Struct):
     """An opportunity and what is told beside it."""
 
     data: dict[str, Json]
-    meta: dict[str, Json] = field(default_factory=dict)
+    meta: dict[str, Json] = msgspec.field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Read:
+class Read(msgspec.Struct):
     """A record as read: its canonical form, and how it was come by."""
 
     opportunity: dict[str, Json]

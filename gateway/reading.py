@@ -5,8 +5,10 @@ else falls into `extensions` as it is passed, so that nothing can be lost by for
 object from the slots; a value that its codec cannot read goes back into `extensions` and is named as an issue.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
+
+import msgspec
 
 from gateway.codecs import MISSING, Inexact, Unreadable, kind
 from gateway.compiled import compiled
@@ -32,18 +34,17 @@ class Issue:
         return {"field": self.field, "path": self.path, "reason": self.reason, "detail": self.detail}
 
 
-@dataclass(slots=True)
-class Reading:
+class Reading(msgspec.Struct):
     """What a record says: `values` are the canonical members in order, without those that only the gateway knows.
 
     `missing` are (field, path) of declared places that the record does not have: drift in a whole record, normal in a
     thin one.
     """
 
-    values: dict[str, Json] = field(default_factory=dict)
-    extensions: dict[str, Json] = field(default_factory=dict)
-    issues: list[Issue] = field(default_factory=list)
-    missing: list[tuple[str, str]] = field(default_factory=list)
+    values: dict[str, Json] = msgspec.field(default_factory=dict)
+    extensions: dict[str, Json] = msgspec.field(default_factory=dict)
+    issues: list[Issue] = msgspec.field(default_factory=list)
+    missing: list[tuple[str, str]] = msgspec.field(default_factory=list)
 
 
 class _Broken:

@@ -16,6 +16,7 @@ PATH = re.compile(r"(?:/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})+)+/?|/
 
 _PLAIN = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)+")
 """The paths that nothing has to be looked for in: no encoding, and no segment that begins with a dot."""
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _METHOD = re.compile(r"[A-Z]+")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
@@ -30,7 +31,7 @@ class RefusedCall(ValueError):
 
 def target_of(prefix: str, call: Call) -> str:
     """Raw path below `prefix`, and query, as they go on the request line."""
-    if not _METHOD.fullmatch(call.method):
+    if call.method not in _METHODS and not _METHOD.fullmatch(call.method):
         raise RefusedCall("the method of the call is not a method")
     if not _PLAIN.fullmatch(call.path):
         _check_encoded(call)

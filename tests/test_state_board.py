@@ -267,7 +267,7 @@ def test_of_two_that_spend_the_last_call_at_once_not_both_have_it(tmp_path: Path
         class Meanwhile:
             def __enter__(self) -> None:
                 file = other._board()
-                at = other._budget(file, "crm", LONG)
+                at = other._budget(file, "crm", LONG).at
                 file.budgets[at + file.column] += 1
 
             def __exit__(self, *_: object) -> None:

@@ -9,8 +9,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
@@ -33,15 +34,14 @@ PROBLEM = "application/problem+json"
 JSON = "application/json"
 
 
-@dataclass(slots=True)
-class Reply:
+class Reply(msgspec.Struct):
     """What a handler answers: a body of bytes or of JSON, and headers beyond those that every answer has."""
 
     status: int = 200
     body: Json = None
     raw: bytes | None = None
     media: str = JSON
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
 
     def content(self) -> bytes:
         """The bytes to send."""
@@ -50,8 +50,7 @@ class Reply:
         return b"" if self.status == 204 else dumps(self.body)
 
 
-@dataclass(slots=True, repr=False)
-class Context:
+class Context(msgspec.Struct, eq=False):
     """One request on its way through: what is known of it so far, and what its answer will tell besides the body."""
 
     gateway: Gateway
@@ -62,15 +61,17 @@ class Context:
     route: Route
     caller: Caller = ANYONE
     connection: str | None = None
-    waiting: Waiting = field(default_factory=Waiting)
+    waiting: Waiting = msgspec.field(default_factory=Waiting)
     """The time in which a provider was waited for."""
-    tell: dict[str, str] = field(default_factory=dict)
+    tell: dict[str, str] = msgspec.field(default_factory=dict)
     admitted: bool = False
     """Whether it counts as one of the caller's requests in flight."""
 
+    def __repr__(self) -> str:
+        return f"<Context {self.request_id}>"
 
-@dataclass(slots=True)
-class Answer:
+
+class Answer(msgspec.Struct):
     """What is sent: `head` is so many `lines`, a header each, with their ends and names in lower case.
 
     An answer to HEAD has the length of what it leaves out. `closes`: a header says that the connection is closed after it.

@@ -8,7 +8,7 @@ from gateway.errors import FieldError, Problem
 from gateway.http import requests as read
 from gateway.http.app import Context, Reply
 from gateway.http.asks import ask_of, tell_budget
-from gateway.http.kept import kept, one_record, taken_apart
+from gateway.http.kept import counted, kept, one_record, taken_apart
 from gateway.loop_time import deadline_in
 from gateway.strict_json import Json, dumps, loads
 
@@ -50,7 +50,7 @@ async def by_ids(context: Context, parameters: dict[str, str]) -> Reply:
             ask.deadline -= deadline_in(0) - began  # one deadline for all of them, also for those that had to wait
             question = one_record(opportunities, native, ask)
             coming = kept(context, opportunities, ask, question)
-            served = coming if isinstance(coming, Served) else await coming
+            served = counted(opportunities, coming if isinstance(coming, Served) else await coming)
             if served.how != "hit":
                 context.tell["x-cache"] = served.how
             if served.absent is not None:

@@ -5,7 +5,8 @@ written again: `spelled` and `taken_apart` are each other's inverse.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from gateway.cache import Cache, Served, record_version
 from gateway.connections import Connection
@@ -26,8 +27,7 @@ _DATA, _META = b'{"data":', b',"meta":'
 _ISSUES = _META + b'{"issues":['
 
 
-@dataclass(slots=True)
-class Question:
+class Question(msgspec.Struct):
     """What a read wants to know: the words that it is kept under, the version that it rests on, and how to ask for it."""
 
     key: str
@@ -39,7 +39,7 @@ def one_record(opportunities: Opportunities, native: str, ask: Ask) -> Question:
     """What there is to know of one record."""
 
     async def fetch(ask: Ask) -> bytes:
-        answer = await opportunities.get(native, ask)
+        answer = opportunities.answer(await opportunities.read(native, ask), ask)
         return spelled(answer.data, answer.meta)
 
     return Question(f"{native} {ask.explain:d}{ask.raw:d}", record_version(opportunities.name, native), fetch)
@@ -49,11 +49,12 @@ def kept(
     context: Context, opportunities: Opportunities, ask: Ask, question: Question
 ) -> Served | Awaitable[Served]:  # fmt: skip
     """The answer from the cache, at once where it is kept and nobody has to be waited for to know that it is good; else
-    from the provider, as the caller's `Cache-Control` wishes. Raises `Problem`."""
+    from the provider, as the caller's `Cache-Control` wishes. Raises `Problem`. Whoever has it has to see that it is
+    `counted`."""
     cache = context.gateway.cache
     wish = read.cache_wish(context.headers)
     if cache is None or wish == "no-store":
-        return _past(opportunities, ask, question)
+        return _past(ask, question)
     owner = _owner(context, opportunities.connection)
     key = f"{owner} {question.key}"
     versions = cache.versions_at_once((question.version,))
@@ -61,35 +62,36 @@ def kept(
     if served is None:
         return _from(cache, opportunities, ask, question, key, owner, versions, wish == "no-cache",
                      context.gateway.config.idempotency.lookup_lag)  # fmt: skip
-    CACHE.of(opportunities.name, "hit").add()
     return served
 
 
-async def _past(opportunities: Opportunities, ask: Ask, question: Question) -> Served:
-    served = Served(await question.fetch(ask), "bypass")
+def counted(opportunities: Opportunities, served: Served) -> Served:
+    """The same, as one more read that the cache answered or did not."""
     CACHE.of(opportunities.name, served.how).add()
     return served
 
 
-async def _from(
+async def _past(ask: Ask, question: Question) -> Served:
+    return Served(await question.fetch(ask), "bypass")
+
+
+def _from(
     cache: Cache, opportunities: Opportunities, ask: Ask, question: Question, key: str, owner: str,
     versions: tuple[int, ...] | None, fresh: bool, lag: float,
-) -> Served:  # fmt: skip
+) -> Awaitable[Served]:  # fmt: skip
     timeout = opportunities.connection.timeout
 
     def fill() -> Awaitable[bytes]:
         # Not with the time of whoever happens to call for all, if that is short, or is by now.
         full = deadline_in(timeout)
-        return question.fetch(ask if ask.deadline >= full - IMPATIENCE else replace(ask, deadline=full))
+        return question.fetch(ask if ask.deadline >= full - IMPATIENCE else msgspec.structs.replace(ask, deadline=full))
 
-    served = await cache.read(
+    return cache.read(
         key, owner, (question.version,), ask.deadline, fill, versions=versions, fresh=fresh,
         # What is listed lags behind what is written; a record read by its id does not.
         lag=lag if question.version.startswith("l:") else 0.0,
         patient=ask.deadline >= deadline_in(timeout - IMPATIENCE),
     )  # fmt: skip
-    CACHE.of(opportunities.name, served.how).add()
-    return served
 
 
 def _owner(context: Context, connection: Connection) -> str:

@@ -9,7 +9,7 @@ from gateway.http import requests as read
 from gateway.http.app import Context, Reply
 from gateway.http.asks import ask_of, route_of, tell_budget
 from gateway.http.by_ids import by_ids
-from gateway.http.kept import Question, kept, one_record
+from gateway.http.kept import Question, counted, kept, one_record
 from gateway.listing import FILTERS, SORTS, Lister, Wanted
 from gateway.opportunities import Ask, Opportunities
 from gateway.statuses import STATUSES
@@ -69,7 +69,7 @@ async def _fetched(context: Context, opportunities: Opportunities, coming: Await
 def _told(context: Context, opportunities: Opportunities, served: Served) -> Reply:
     """The answer, with how it was come by in its headers."""
     tell_budget(context, opportunities.connection)
-    context.tell["x-cache"] = served.how
+    context.tell["x-cache"] = counted(opportunities, served).how
     if served.how in ("hit", "stale"):
         context.tell["age"] = str(int(served.age))
     if served.absent is not None:

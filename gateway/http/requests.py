@@ -26,7 +26,7 @@ TIMEOUT = re.compile(r"(?=[0-9.]*[1-9])[0-9]{1,6}(\.[0-9]{1,6})?\Z", re.ASCII)
 _HANDLING = re.compile(r'\s*handling\s*=\s*"?(strict|lenient)"?\s*(?:;.*)?\Z', re.IGNORECASE)
 _PREFERENCES = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*")+')
 """A list's members; a comma within quotes separates nothing."""
-_ID = re.compile(rb"(?:[A-Za-z0-9._~-]|:|%3[Aa])+\Z")
+_ID = re.compile(rb"(?!\Z)[A-Za-z0-9._~:-]*(?:%3[Aa][A-Za-z0-9._~:-]*)*\Z")
 BODY_TYPES = {"POST": ("application/json",), "PATCH": ("application/merge-patch+json", "application/json")}
 """The media types that a body is taken in."""
 

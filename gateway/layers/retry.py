@@ -57,7 +57,8 @@ class Repeats:
 
     def earn(self) -> None:
         """A request came."""
-        self._saved = min(SAVED, self._saved + SHARE)
+        if self._saved < SAVED:
+            self._saved = min(SAVED, self._saved + SHARE)
 
     def can(self) -> bool:
         """Whether one is left."""

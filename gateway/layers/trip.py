@@ -4,8 +4,10 @@
 connection, shared by all its tries.
 """
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import msgspec
 
 from gateway.adapter import Call, Reply
 
@@ -14,8 +16,7 @@ Before = Callable[[], Awaitable[None]]
 sent, neither now nor again; it must not be a `CallFailed`, which layers decide on."""
 
 
-@dataclass(slots=True)
-class Trip:
+class Trip(msgspec.Struct):
     """One request to a connection, with as many tries as it takes.
 
     - `deadline`, in seconds of the running loop's clock, covers waiting, every try and every pause between them.
@@ -35,5 +36,5 @@ class Trip:
     """When it was asked last, by the loop's clock."""
 
 
-Send = Callable[[Call, Trip], Awaitable[Reply]]
+Send = Callable[[Call, Trip], Coroutine[Any, Any, Reply]]
 """`send(call, trip) -> reply`, whatever its status below 300 or from 400 to 599. Raises `CallFailed`."""

@@ -25,8 +25,8 @@ from gateway.slots import Slots
 
 
 def trying(
-    wire: Callable[[Call, float], Awaitable[Reply]], adapter: Callable[[], Adapter], slots: Slots, purse: Purse,
-    circuit: Circuit | None,
+    wire: Callable[[Call, float], Awaitable[Reply]], adapter: Callable[[], Adapter],
+    learn: Callable[[Call, Reply], None], slots: Slots, purse: Purse, circuit: Circuit | None,
 ) -> Send:  # fmt: skip
     """The wire behind the layers that bound a single try. `circuit` None: circuits are off."""
 
@@ -45,17 +45,20 @@ def trying(
                 trip.tries += 1
                 trip.asked = loop_time()
                 reply = await wire(call, trip.deadline)
-                told = purse.note(adapter().budget_left(reply), number)
+                of = adapter()
+                told = purse.note(of.budget_left(reply), number)
                 if told is not None:
                     await purse.correct(told)
                 if reply.status == 429:
-                    wait = wait_told(adapter(), reply)
+                    wait = wait_told(of, reply)
                     if wait:
                         purse.pause(wait)
             finally:
                 slots.give()
             if circuit is not None and not circuit.went_well(reply):
                 await circuit.judge(reply, trip.asked, probe)
+            if reply.status < 300:
+                learn(call, reply)
             return reply
         except CallFailed as failure:
             if circuit is not None:

@@ -31,9 +31,8 @@ class SharedBoard(Board):
         self._why = "the state board is not open"
         self._closed = False
         self._barrier = threading.Lock()
-        self._budgets: dict[tuple[str, float], int] = {}
-        self._ample: dict[int, tuple[int, int]] = {}
-        """Place of a budget -> (window, calls that were left in it when one was spent last)."""
+        self._budgets: dict[str, _Budget] = {}
+        """By connection: it has one budget, until a reload."""
 
     async def open(self) -> None:
         if self._file is None:
@@ -75,9 +74,11 @@ class SharedBoard(Board):
 
     def _spend(self, board: BoardFile, name: str, calls: int, per: float, reserve: int) -> Allowance | None:
         window = int(time.time() // per)
-        at = self._budget(board, name, per)
-        then, ample = self._ample.get(at, (0, 0))
-        if (then != window or ample - COLUMNS < reserve) and _left(board, at, window, calls) - 1 < reserve:
+        budget = self._budget(board, name, per)
+        at = budget.at
+        if (budget.window != window or budget.left - COLUMNS < reserve) and _left(
+            board, at, window, calls
+        ) - 1 < reserve:
             return None  # without having counted; where much was left a moment ago, the look afterwards will do
         counters, mine, low = board.budgets, at + board.column, window << _COUNT
         before = counters[mine]
@@ -87,7 +88,7 @@ class SharedBoard(Board):
         with self._barrier:
             pass
         left = _left(board, at, window, calls)
-        self._ample[at] = window, left  # also where it is refused, so that the next one is without having counted
+        budget.window, budget.left = window, left  # also where it is refused: the next one is without having counted
         if left < reserve or after & _CALLS == _CALLS:
             counters[mine] = after - 1
             return None
@@ -96,13 +97,13 @@ class SharedBoard(Board):
     async def allowance(self, name: str, calls: int, per: float) -> Allowance:
         board = self._board()
         window = int(time.time() // per)
-        at = self._budget(board, name, per)
+        at = self._budget(board, name, per).at
         return Allowance(calls, max(0, _left(board, at, window, calls)), (window + 1) * per)
 
     async def correct(self, name: str, calls: int, per: float, left: int) -> None:
         board = self._board()
         window = int(time.time() // per)
-        at = self._budget(board, name, per)
+        at = self._budget(board, name, per).at
         if left >= _left(board, at, window, calls):
             return
         # Each process writes down what it was told, and the least of all counts.
@@ -140,15 +141,25 @@ class SharedBoard(Board):
     def _let_go(self, why: str) -> None:
         file, self._file, self._why = self._file, None, why
         self._budgets.clear()
-        self._ample.clear()
         if file is not None:
             file.close()
 
-    def _budget(self, board: BoardFile, name: str, per: float) -> int:
-        at = self._budgets.get((name, per))
-        if at is None:
-            at = self._budgets[name, per] = board.slot(f"budget\0{name}\0{per!r}") * 2 * COLUMNS
-        return at
+    def _budget(self, board: BoardFile, name: str, per: float) -> "_Budget":
+        budget = self._budgets.get(name)
+        if budget is None or budget.per != per:
+            at = board.slot(f"budget\0{name}\0{per!r}") * 2 * COLUMNS
+            budget = self._budgets[name] = _Budget(per, at)
+        return budget
+
+
+class _Budget:
+    """Where a budget's counters are, and how many calls were `left` of its `window` when one was spent last."""
+
+    __slots__ = ("at", "left", "per", "window")
+
+    def __init__(self, per: float, at: int) -> None:
+        self.per, self.at = per, at
+        self.window = self.left = 0
 
 
 def _granted(board: BoardFile, at: int, window: int) -> int:
