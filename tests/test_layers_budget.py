@@ -9,9 +9,9 @@ import pytest
 
 from gateway.adapter import Budget, BudgetLeft
 from gateway.callers import hash_key
-from gateway.errors import NeverSent
+from gateway.errors import MaybeSent, NeverSent
 from gateway.failures import problem_of_failure
-from gateway.layers.budget import Purse, reserve_of
+from gateway.layers.budget import Paid, Purse, reserve_of
 from gateway.state.local import FallbackBoard, LocalBoard
 from gateway.state.store import Allowance, StateUnavailable
 from tests.at_provider import GET, LIST, POST, connected, outcome_of, reply_of, says, soon
@@ -75,6 +75,66 @@ async def test_each_try_is_paid_for() -> None:
         assert connection.budget_left is not None and connection.budget_left.remaining == 8
 
 
+async def test_a_call_that_never_left_is_given_back() -> None:
+    """A provider that refuses connections has counted none of them, and has the whole budget left when it is back."""
+    async with FaultServer([GOOD]) as server:
+        url = server.url
+    async with connected(url, budget=Budget(5, HOUR)) as connection:
+        for _ in range(20):
+            outcome = await outcome_of(lambda: connection.send(POST, soon(5)))
+            assert isinstance(outcome, NeverSent) and outcome.reason == "refused"
+        assert connection.budget_left is not None and connection.budget_left.remaining == 5
+
+
+async def test_a_call_that_is_not_given_back_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def keep(self: Purse, paid: Paid) -> None:
+        pass
+
+    monkeypatch.setattr(Purse, "give_back", keep)
+    async with FaultServer([GOOD]) as server:
+        url = server.url
+    async with connected(url, budget=Budget(5, HOUR)) as connection:
+        outcomes = [await outcome_of(lambda: connection.send(POST, soon(5))) for _ in range(6)]
+        assert isinstance(outcomes[-1], NeverSent) and outcomes[-1].reason == "budget"
+
+
+async def test_what_may_have_left_is_spent() -> None:
+    async with FaultServer([Loop(READ)]) as server, connected(server.url, budget=Budget(5, HOUR)) as connection:
+        for _ in range(2):
+            assert isinstance(await outcome_of(lambda: connection.send(POST, soon(5))), MaybeSent)
+        assert connection.budget_left is not None and connection.budget_left.remaining == 3
+
+
+async def test_a_call_that_may_not_be_sent_any_more_is_given_back() -> None:
+    class Stop(Exception):
+        pass
+
+    async def stop() -> None:
+        raise Stop
+
+    async with FaultServer([GOOD]) as server, connected(server.url, budget=Budget(5, HOUR)) as connection:
+        assert isinstance(await outcome_of(lambda: connection.send(POST, soon(5), before=stop)), Stop)
+        await connection.send(GET, soon(5))
+        assert connection.budget_left is not None and connection.budget_left.remaining == 4
+        assert len(server.requests) == 1
+
+
+async def test_what_the_provider_said_is_given_back_to_as_well() -> None:
+    """Its own account goes down with each call that goes out, and closes the connection when it is empty."""
+    purse = Purse("it", None, LocalBoard())
+    first = await purse.spend(True)
+    purse.note(BudgetLeft(100, 2, time.time() + 30), first.number)
+    for _ in range(9):
+        await purse.give_back(await purse.spend(True))
+    early, late = await purse.spend(True), await purse.spend(True)
+    with pytest.raises(NeverSent):
+        await purse.spend(True)
+    purse.note(BudgetLeft(100, 0, time.time() + 30), late.number)
+    await purse.give_back(early)  # the later answer's count is without it already
+    with pytest.raises(NeverSent):
+        await purse.spend(True)
+
+
 async def test_lists_give_way_to_single_reads_and_writes() -> None:
     async with FaultServer([GOOD]) as server, connected(server.url, budget=Budget(20, HOUR)) as connection:
         for _ in range(18):
@@ -120,7 +180,7 @@ async def test_what_one_worker_is_told_the_others_know() -> None:
 async def test_an_absurd_limit_does_not_close_the_connection_for_ever() -> None:
     clock = [1_800_000_000.0]
     purse = Purse("it", Budget(100, 60), LocalBoard(lambda: clock[0]), clock=lambda: clock[0])
-    purse.note(BudgetLeft(None, 0, 1e18), await purse.spend(True))
+    purse.note(BudgetLeft(None, 0, 1e18), (await purse.spend(True)).number)
     with pytest.raises(NeverSent):
         await purse.spend(True)
     clock[0] += 61
@@ -135,7 +195,7 @@ async def test_a_window_of_the_providers_that_is_not_ours_holds_across_ours() ->
     """Ours ends, and the provider's goes on: nothing goes out that it would refuse."""
     clock = [1_800_000_000.0 + 50]  # ten seconds before a minute ends
     purse = Purse("it", Budget(100, 60), LocalBoard(lambda: clock[0]), clock=lambda: clock[0])
-    purse.note(BudgetLeft(100, 2, clock[0] + 40), await purse.spend(True))
+    purse.note(BudgetLeft(100, 2, clock[0] + 40), (await purse.spend(True)).number)
     clock[0] += 20
     await purse.spend(True)
     await purse.spend(True)
@@ -148,7 +208,7 @@ async def test_a_window_of_the_providers_that_is_not_ours_holds_across_ours() ->
 
 async def test_what_is_told_counts_the_calls_that_were_on_their_way() -> None:
     purse = Purse("it", Budget(100, 60), LocalBoard())
-    numbers = [await purse.spend(True) for _ in range(5)]
+    numbers = [(await purse.spend(True)).number for _ in range(5)]
     purse.note(BudgetLeft(100, 20, time.time() + 30), numbers[0])  # the other four are not in it yet
     assert purse.left is not None and purse.left.remaining == 16
 
@@ -156,7 +216,7 @@ async def test_what_is_told_counts_the_calls_that_were_on_their_way() -> None:
 async def test_the_operators_own_budget_is_never_raised_and_the_adapters_is() -> None:
     for fixed, limit in ((True, 10), (False, 5000)):
         purse = Purse("it", Budget(10, 60), LocalBoard(), fixed=fixed)
-        purse.note(BudgetLeft(5000, 4999, None), await purse.spend(True))
+        purse.note(BudgetLeft(5000, 4999, None), (await purse.spend(True)).number)
         await purse.spend(True)
         assert purse.left is not None and purse.left.limit == limit
 
@@ -216,6 +276,20 @@ async def test_without_the_shared_board_calls_go_on_by_the_workers_own(caplog: p
     ]  # fmt: skip
     with pytest.raises(StateUnavailable):
         await board.versions(["it"])
+
+
+async def test_what_this_workers_own_board_granted_is_given_back_to_that() -> None:
+    gone, clock = Gone(), [0.0]
+    board = FallbackBoard(gone, lambda: clock[0])
+    own = await board.spend("it", 8, HOUR)
+    assert own is not None
+    gone.gone, clock[0] = False, 2.0
+    shared = await board.spend("it", 8, HOUR)
+    assert shared is not None
+    await board.give_back("it", 8, HOUR, own)
+    assert (await gone.allowance("it", 8, HOUR)).left == 7
+    await board.give_back("it", 8, HOUR, shared)
+    assert (await gone.allowance("it", 8, HOUR)).left == 8
 
 
 # --- the whole way

@@ -114,6 +114,25 @@ def test_all_together_spend_one_budget_and_leave_the_reserve(url: str) -> None:
     run(url, test)
 
 
+def test_a_call_that_is_given_back_may_be_spent_again_in_its_window_only(url: str) -> None:
+    async def test(one: Board, other: Board) -> None:
+        granted = await one.spend("crm", 2, LONG)
+        assert granted is not None
+        await other.spend("crm", 2, LONG)
+        assert await other.spend("crm", 2, LONG) is None
+        await one.give_back("crm", 2, LONG, granted._replace(reset=RESET - LONG))
+        assert await other.spend("crm", 2, LONG) is None
+        await one.give_back("crm", 2, LONG, granted)
+        assert await one.allowance("crm", 2, LONG) == Allowance(2, 1, RESET)
+        assert await other.spend("crm", 2, LONG) == Allowance(2, 0, RESET)
+        assert await one.spend("crm", 2, LONG) is None
+        for _ in range(3):
+            await one.give_back("fresh", 2, LONG, granted)  # nothing was spent of it
+        assert await one.allowance("fresh", 2, LONG) == Allowance(2, 2, RESET)
+
+    run(url, test)
+
+
 def test_the_provider_is_believed_when_it_says_less(url: str) -> None:
     async def test(one: Board, other: Board) -> None:
         await one.spend("crm", 100, LONG)

@@ -3,14 +3,20 @@
 Two accounts are kept. The board's is shared by all workers: so many calls in each window. The other is what the provider's
 own headers said last, less what this worker has sent since; it holds where the provider's window is not ours, and where
 others use the same account. A call needs both. Whatever is told lowers the board's, so that all workers know it.
+
+A call that is known not to have left is given back to both: a provider that refuses connections for an hour has not counted
+a single call of that hour.
 """
 
+import contextlib
 import time
 from collections.abc import Callable
 
+import msgspec
+
 from gateway.adapter import Budget, BudgetLeft
 from gateway.errors import NeverSent
-from gateway.state.store import Allowance, Board
+from gateway.state.store import Allowance, Board, StateUnavailable
 
 RESERVE = 10
 """One call in so many is kept for reading one record and for writing; lists and `ids=` give way to them."""
@@ -21,6 +27,13 @@ PAUSE_SECONDS = 60.0
 def reserve_of(calls: int) -> int:
     """How many calls of a budget are kept back: a tenth, one at least; never more than half of a tiny budget."""
     return min(max(1, calls // RESERVE), calls // 2)
+
+
+class Paid(msgspec.Struct, eq=False):
+    """One call that was spent: which one of this worker's it is, and what the board granted for it, if it was asked."""
+
+    number: int
+    granted: Allowance | None
 
 
 class Purse:
@@ -41,6 +54,8 @@ class Purse:
         self._reset = 0.0
         self._pause = 0.0
         self._sent = 0
+        self._noted = 0
+        """The call whose reply told `_left`: what was spent after it is not in the provider's count."""
 
     @property
     def left(self) -> BudgetLeft | None:
@@ -60,27 +75,29 @@ class Purse:
         if self._enforced and self._budget is not None:
             self._shared = await self._board.allowance(self._name, self._calls, self._budget.per)
 
-    def spend_at_once(self, urgent: bool) -> int:
-        """One call and its number, where nobody has to be waited for; 0: see what `spend` says."""
+    def spend_at_once(self, urgent: bool) -> Paid | None:
+        """One call, where nobody has to be waited for; None: see what `spend` says."""
+        granted = None
         if self._enforced:
             now, budget = self._clock(), self._budget
             reserve = 0 if urgent else reserve_of(self._calls)
             if now < self._pause or (now < self._reset and self._left - 1 < reserve):
-                return 0
+                return None
             if budget is not None:
-                allowance = self._board.spend_at_once(self._name, self._calls, budget.per, reserve)
-                if allowance is None:
-                    return 0
-                self._shared = allowance
+                granted = self._board.spend_at_once(self._name, self._calls, budget.per, reserve)
+                if granted is None:
+                    return None
+                self._shared = granted
             self._left -= 1
         self._sent += 1
-        return self._sent
+        return Paid(self._sent, granted)
 
-    async def spend(self, urgent: bool) -> int:
-        """One call, and its number. Raises `NeverSent("budget")` when it would be one too many."""
+    async def spend(self, urgent: bool) -> Paid:
+        """One call. Raises `NeverSent("budget")` when it would be one too many."""
+        granted = None
         if not self._enforced:
             self._sent += 1
-            return self._sent
+            return Paid(self._sent, None)
         now = self._clock()
         if now < self._pause:
             raise NeverSent("budget", retry_after=self._pause - now)
@@ -89,14 +106,27 @@ class Purse:
             raise NeverSent("budget", retry_after=self._reset - now)
         self._left -= 1  # before anything is awaited, so that no other call takes the same one
         if self._budget is not None:
-            allowance = await self._board.spend(self._name, self._calls, self._budget.per, reserve)
-            if allowance is None:
+            granted = await self._board.spend(self._name, self._calls, self._budget.per, reserve)
+            if granted is None:
                 self._left += 1
                 self._shared = await self._board.allowance(self._name, self._calls, self._budget.per)
                 raise NeverSent("budget", retry_after=max(self._shared.reset - now, 0.0))
-            self._shared = allowance
+            self._shared = granted
         self._sent += 1
-        return self._sent
+        return Paid(self._sent, granted)
+
+    async def give_back(self, paid: Paid) -> None:
+        """The call has not left, and will not: the provider never counts it, nor do we."""
+        if not self._enforced:
+            return
+        if self._noted < paid.number:  # else a later answer's count has been believed, which is without this call
+            self._left += 1
+        if self._budget is not None and paid.granted is not None:
+            shared = self._shared
+            if shared is not None and shared.reset == paid.granted.reset:
+                self._shared = shared._replace(left=shared.left + 1)
+            with contextlib.suppress(StateUnavailable):  # one call fewer may be made then, which harms nobody
+                await self._board.give_back(self._name, self._calls, self._budget.per, paid.granted)
 
     def note(self, left: BudgetLeft | None, number: int) -> int | None:
         """What the reply to call `number` says is left: calls that went out after it are not in its count yet.
@@ -118,6 +148,7 @@ class Purse:
             reset = min(left.reset, now + (self._budget.per if self._budget is not None else PAUSE_SECONDS))
             same = now < self._reset and abs(reset - self._reset) < 1
             self._left, self._reset = min(self._left, remaining) if same else remaining, reset
+            self._noted = max(self._noted, number)
         if self._budget is not None and self._shared is not None and remaining < self._shared.left:
             return max(remaining, 0)
         return None

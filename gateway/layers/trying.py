@@ -15,7 +15,7 @@ Nearly always no layer has to be waited for: each is asked in a plain function f
 from collections.abc import Awaitable, Callable
 
 from gateway.adapter import Adapter, Call, Reply
-from gateway.errors import CallFailed
+from gateway.errors import CallFailed, NeverSent
 from gateway.failures import wait_told
 from gateway.layers.budget import Purse
 from gateway.layers.circuit import Circuit
@@ -39,14 +39,19 @@ def trying(
             if not slots.take_at_once():
                 await slots.take(trip.caller, trip.deadline)
             try:
-                number = purse.spend_at_once(trip.urgent) or await purse.spend(trip.urgent)
-                if trip.before is not None:
-                    await trip.before()
-                trip.tries += 1
-                trip.asked = loop_time()
-                reply = await wire(call, trip.deadline)
+                paid = purse.spend_at_once(trip.urgent) or await purse.spend(trip.urgent)
+                try:
+                    if trip.before is not None:
+                        await trip.before()
+                    trip.tries += 1
+                    trip.asked = loop_time()
+                    reply = await wire(call, trip.deadline)
+                except BaseException as failure:
+                    if not trip.asked or isinstance(failure, NeverSent):
+                        await purse.give_back(paid)
+                    raise
                 of = adapter()
-                told = purse.note(of.budget_left(reply), number)
+                told = purse.note(of.budget_left(reply), paid.number)
                 if told is not None:
                     await purse.correct(told)
                 if reply.status == 429:

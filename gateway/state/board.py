@@ -94,6 +94,13 @@ class SharedBoard(Board):
             return None
         return Allowance(calls, left, (window + 1) * per)
 
+    async def give_back(self, name: str, calls: int, per: float, granted: Allowance) -> None:
+        board = self._board()
+        window = int(time.time() // per)
+        at = self._budget(board, name, per).at + board.column
+        if granted.reset == (window + 1) * per and board.budgets[at] > window << _COUNT:
+            board.budgets[at] -= 1  # in its own column, so that nobody else's count is touched
+
     async def allowance(self, name: str, calls: int, per: float) -> Allowance:
         board = self._board()
         window = int(time.time() // per)

@@ -68,6 +68,12 @@ class LocalBoard(Board):
         self._spent[name] = (window, spent + 1)
         return Allowance(calls, calls - spent - 1, (window + 1) * per)
 
+    async def give_back(self, name: str, calls: int, per: float, granted: Allowance) -> None:
+        """One call less, if its window is still open."""
+        window, spent = self._window(name, per)
+        if spent and granted.reset == (window + 1) * per:
+            self._spent[name] = (window, spent - 1)
+
     async def allowance(self, name: str, calls: int, per: float) -> Allowance:
         """The budget as it is."""
         window, spent = self._window(name, per)
@@ -93,6 +99,12 @@ class LocalBoard(Board):
         window = int(self._clock() // per)
         then, spent = self._spent.get(name, (window, 0))
         return window, spent if then == window else 0
+
+
+class _Own(Allowance):
+    """Granted by the local board."""
+
+    __slots__ = ()
 
 
 class FallbackBoard(Board):
@@ -126,11 +138,19 @@ class FallbackBoard(Board):
 
     async def spend(self, name: str, calls: int, per: float, reserve: int = 0) -> Allowance | None:
         """From the shared budget, or from one of this process's own."""
-        return await self._either(lambda board: board.spend(name, calls, per, reserve))
+        return await self._either(lambda board: self._spent(board, name, calls, per, reserve))
+
+    async def _spent(self, board: Board, name: str, calls: int, per: float, reserve: int) -> Allowance | None:
+        granted = await board.spend(name, calls, per, reserve)
+        return _Own(*granted) if granted is not None and board is self._local else granted
 
     def spend_at_once(self, name: str, calls: int, per: float, reserve: int = 0) -> Allowance | None:
         """From the shared budget, while that is told."""
         return None if self._failing else self._shared.spend_at_once(name, calls, per, reserve)
+
+    async def give_back(self, name: str, calls: int, per: float, granted: Allowance) -> None:
+        """To the board that granted it, whichever is asked by now."""
+        await (self._local if isinstance(granted, _Own) else self._shared).give_back(name, calls, per, granted)
 
     async def allowance(self, name: str, calls: int, per: float) -> Allowance:
         """Of the shared budget, or of this process's own."""

@@ -150,6 +150,9 @@ class RedisBoard(Board):
         left, reset = await self._budget(name, calls, per, "spend", reserve)
         return None if left < 0 else Allowance(calls, left, reset)
 
+    async def give_back(self, name: str, calls: int, per: float, granted: Allowance) -> None:
+        await self._budget(name, calls, per, "give back", round(granted.reset / per) - 1)
+
     async def allowance(self, name: str, calls: int, per: float) -> Allowance:
         left, reset = await self._budget(name, calls, per, "see", 0)
         return Allowance(calls, left, reset)

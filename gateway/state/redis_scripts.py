@@ -152,6 +152,9 @@ if what == 'spend' then
   if left - 1 < number then return {-1, window} end
   write('granted', granted + 1)
   left = left - 1
+elseif what == 'give back' and granted > 0 and string.format('%.0f', number) == window then
+  write('granted', granted - 1)
+  left = left + 1
 elseif what == 'correct' and number < left then
   left = math.max(0, number)
   write('limit', granted + left)

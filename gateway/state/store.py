@@ -123,6 +123,10 @@ class Board(abc.ABC):
         return None
 
     @abc.abstractmethod
+    async def give_back(self, name: str, calls: int, per: float, granted: Allowance) -> None:
+        """One call that was granted so by `spend` has not left and will not: it may be spent again, in its own window."""
+
+    @abc.abstractmethod
     async def allowance(self, name: str, calls: int, per: float) -> Allowance:
         """The budget as it is, without spending."""
 
