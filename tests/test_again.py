@@ -550,6 +550,7 @@ MEANWHILE: dict[str, tuple[list[bytes], list[int]]] = {
     "one that closes": ([CLOSING], [200] * 3),
     "garbage": ([b"\0\r\n\r\n"], [200] * 2),
     "half of one, and garbage": ([HELD[:9], b"\0\r\n\r\n"], [200] * 2),
+    "a target without a path": ([get(b"http://elsewhere.example")], [200] * 2),
     "a body": ([WITH_LENGTH + b"hello"], [200] * 4),
     "a blank line": ([b"\r\n"], [200] * 3),
 }  # fmt: skip

@@ -303,11 +303,11 @@ class Protocol(HttpToolsProtocol):
         version = parser.get_http_version()
         if version not in _VERSIONS or (version == "1.1" and not self._hosts):
             raise ValueError("another version, or no host")
-        self._heading = False
         scope["method"] = parser.get_method().decode("ascii")
         scope["http_version"] = version
         url = httptools.parse_url(self.url)
         path = url.path.decode("ascii")
+        self._heading = False
         scope["path"] = urllib.parse.unquote(path) if "%" in path else path
         scope["raw_path"] = url.path
         scope["query_string"] = url.query or b""
