@@ -61,14 +61,15 @@ class Outgoing:
     """A transport, as far as it is used here, whose writes wait for the end of the turn. Their order stays as it is.
 
     `close` hands over what is held before it closes; `abort` drops it. A protocol whose other side has ended has to
-    `hand_over`, since the loop then closes the transport itself.
+    `hand_over` unless it stays open, since the loop then closes the transport itself.
     """
 
-    __slots__ = ("_closing", "_held", "_outbox", "_transport")
+    __slots__ = ("_begun", "_closing", "_held", "_outbox", "_transport")
 
     def __init__(self, transport: asyncio.Transport, outbox: Outbox) -> None:
         self._transport, self._outbox = transport, outbox
         self._held: list[bytes] = []
+        self._begun = b""
         self._closing = False
 
     def write(self, data: bytes) -> None:
@@ -84,10 +85,19 @@ class Outgoing:
         for piece in pieces:
             self.write(piece)
 
+    def begin(self, beginning: bytes) -> None:
+        """Send `beginning` now. What is written next begins so, too, and only the rest of it is sent."""
+        self.hand_over()
+        if not self.is_closing():
+            self._transport.write(beginning)
+            self._begun = beginning
+
     def hand_over(self) -> None:
         """Send what is held now."""
         held, self._held = self._held, []
         if held and not self._transport.is_closing():
+            if self._begun:
+                held[0], self._begun = held[0].removeprefix(self._begun), b""
             if len(held) == 1:
                 self._transport.write(held[0])
             else:

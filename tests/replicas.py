@@ -153,6 +153,7 @@ class Site:
     provider: Provider
     urls: list[str] = field(default_factory=list)
     apps: list[App] = field(default_factory=list)
+    servers: list[Running] = field(default_factory=list)
     client: Client = field(default_factory=lambda: Client(2000))
 
     async def ask(
@@ -275,6 +276,7 @@ async def replicas(
             await one.ready.wait()
             site.urls.append(f"http://127.0.0.1:{listener.getsockname()[1]}")
             site.apps.append(one.app)
+            site.servers.append(one)
         yield site
     finally:
         site.client.close()

@@ -99,6 +99,20 @@ async def test_close_sends_what_is_held_and_takes_no_more() -> None:
         assert idle.is_closing() and await until_it_came(other) == b""
 
 
+async def test_what_was_begun_is_gone_on_with() -> None:
+    async with pairs(1) as [(transport, theirs)]:
+        transport.write(b"before,")
+        transport.begin(b"HTTP/1.1 ")
+        await turns()
+        assert came(theirs) == b"before,HTTP/1.1 "
+        transport.writelines([b"HTTP/1.1 100,", b"HTTP/1.1 200,"])
+        await turns()
+        transport.write(b"HTTP/1.1 404")
+        transport.close()
+        transport.begin(b"too late")
+        assert await until_it_came(theirs) == b"100,HTTP/1.1 200,HTTP/1.1 404"
+
+
 async def test_abort_sends_nothing() -> None:
     async with pairs(1) as [(transport, theirs)]:
         transport.write(b"x")

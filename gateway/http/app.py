@@ -20,6 +20,7 @@ from gateway.callers import ANYONE, Caller, Callers
 from gateway.config import Config
 from gateway.errors import Problem
 from gateway.gateway import Gateway
+from gateway.http.leaving import has_left
 from gateway.http.load import EACH_SLOT, Load
 from gateway.http.observing import LEFT, Request
 from gateway.http.requests import Headers, caller_key, once, request_id
@@ -221,7 +222,7 @@ class App:
         try:
             reply = await coming
             reply.raw = reply.content()
-            return self._answered(context, request, reply)
+            return self._answered(context, request, reply, left=has_left(context.scope))
         except ClientDisconnect:
             self._left(context, request)
             return None
@@ -229,7 +230,7 @@ class App:
             self._left(context, request)
             raise
         except Exception as error:
-            return self._failed(context, request, error)
+            return self._failed(context, request, error, left=has_left(context.scope))
         finally:
             use.requests -= 1
             if use.over is not None and not use.requests:
@@ -262,7 +263,7 @@ class App:
             raise Problem("unauthenticated", what)
         return caller
 
-    def _failed(self, context: Context | None, request: Request, error: Exception) -> Answer:
+    def _failed(self, context: Context | None, request: Request, error: Exception, *, left: bool = False) -> Answer:
         """The problem that is told of a failure, which is one or is a defect of ours."""
         writes = context is not None and context.route.writes
         if isinstance(error, Problem):
@@ -271,21 +272,21 @@ class App:
                 problem.outcome = "not_applied"  # whoever sent something has said what became of it
             if context is not None and problem.connection is None:
                 problem.connection = context.connection
-            return self._answered(context, request, problem_reply(problem, request.id), problem)
+            return self._answered(context, request, problem_reply(problem, request.id), problem, left=left)
         told = "The gateway failed; see its log for the request id."
         problem = Problem("internal-error", told, outcome="unknown" if writes else None)
-        return self._answered(context, request, problem_reply(problem, request.id), problem, error)
+        return self._answered(context, request, problem_reply(problem, request.id), problem, error, left=left)
 
     def _answered(
         self, context: Context | None, request: Request, reply: Reply, problem: Problem | None = None,
-        crash: Exception | None = None,
+        crash: Exception | None = None, *, left: bool = False,
     ) -> Answer:  # fmt: skip
         """The reply as it is sent. The request is over: whoever has the answer and looks into the log or at the metrics
-        finds it there."""
+        finds it there; where the caller has `left` they say so."""
         self._release(context)
         content = reply.content()
         head, lines = self._head(reply, context, request, len(content))
-        request.ended(context, reply.status, problem, crash)
+        request.ended(context, LEFT if left else reply.status, problem, crash)
         return Answer(
             reply.status, head, lines, b"" if request.method == "HEAD" else content, "connection" in reply.headers
         )

@@ -41,16 +41,16 @@ class Request:
     def ended(
         self, context: "Context | None", status: int, problem: Problem | None = None, crash: Exception | None = None
     ) -> None:
-        """Answered like this; or, with status 499, not at all. `context` None: no route was found."""
+        """Answered like this; or, with status 499, not at all, `problem` or not. `context` None: no route was found."""
         seconds = time.perf_counter() - self.began
         _now.drop()
         path = context.route.path if context is not None else OTHER
         count(path, self.method, status, seconds)
+        failed = problem is not None and problem.status >= 500
         if self._span is not None:
-            error = problem.code if problem is not None and status >= 500 else None
+            error = problem.code if problem is not None and failed else None
             about: dict[str, str | int] = {"http.route": path, "http.response.status_code": status}
             self._span.close(error, f"{self.method} {path}", about)
-        failed = status >= 500
         if not failed and not logs.access.isEnabledFor(logging.INFO):
             return
         connection = problem.connection if problem is not None else None
@@ -62,9 +62,23 @@ class Request:
         }  # fmt: skip
         if crash is not None:
             log.error("a request failed: %s", logs.where(crash), extra={"told": told})
-        elif failed and problem is not None:
+        elif problem is not None and failed:
             log.warning("a request failed: %s", problem.detail, extra={"told": told})
-        logs.access.info("answered" if status != LEFT else "the caller left", extra={"told": told})
+        logs.access.info(_said(status), extra={"told": told})
+
+
+def unread(status: int, request_id: str | None = None, code: str | None = None) -> None:
+    """One request more that was answered like this, or not at all, before it could be told what it asks for."""
+    count(OTHER, OTHER, status, 0.0)
+    told = {
+        "request_id": request_id, "connection": None, "method": OTHER, "route": OTHER, "status": status, "code": code,
+        "milliseconds": 0.0,
+    }  # fmt: skip
+    logs.access.info(_said(status), extra={"told": told})
+
+
+def _said(status: int) -> str:
+    return "answered" if status != LEFT else "the caller left"
 
 
 def count(path: str, method: str, status: int, seconds: float) -> None:

@@ -5,7 +5,7 @@ is answered as `application/problem+json` too.
 
 Each connection has one timer. It is not set anew for each request: a request only notes until when it may take, and the
 timer looks at that note when it runs, every `HEADER_SECONDS` at the latest. No time limit is shorter than that, so none is
-overlooked.
+overlooked. Where the caller has ended his side it looks more often, since he may have left (see `leaving`).
 """
 
 import asyncio
@@ -31,8 +31,8 @@ from gateway import spans
 from gateway.errors import Problem
 from gateway.http.again import Known, remembered
 from gateway.http.app import PROBLEM, Answer, App
-from gateway.http.observing import count
-from gateway.metrics import OTHER
+from gateway.http.leaving import BEGINNING, DOUBTED, LOOK_SECONDS, is_broken_off
+from gateway.http.observing import LEFT, unread
 from gateway.outgoing import together
 from gateway.strict_json import dumps
 
@@ -130,15 +130,21 @@ class Protocol(HttpToolsProtocol):
     """Whether the last request was of HTTP/1.1 and leaves the connection open."""
     _known: Known | None = None
     """The headers of the last request, where the next one may have the same ones."""
+    _started: RequestResponseCycle | None = None
+    """The last request that is, or was, answered by uvicorn's cycle."""
+    _ended = False
+    """The caller has ended his side, and waits for what is under way, unless he has left."""
 
     # --- time
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         self._outgoing = together(transport, self.loop)
+        self._extensions: dict[str, Any] = {}
         super().connection_made(cast(asyncio.Transport, self._outgoing))
         self._scope = {
             "type": "http", "asgi": {"version": self.asgi_version, "spec_version": "2.3"}, "http_version": "1.1",
-            "server": self.server, "client": self.client, "scheme": self.scheme, "root_path": "", "state": {},
+            "server": self.server, "client": self.client, "scheme": self.scheme, "root_path": "",
+            "extensions": self._extensions,
         }  # fmt: skip
         self._until = self.loop.time() + HEADER_SECONDS
         self._timer = self.loop.call_later(HEADER_SECONDS, self._look)
@@ -149,15 +155,37 @@ class Protocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._extensions[DOUBTED] = self._outgoing
         super().connection_lost(exc)
 
-    def eof_received(self) -> None:
-        self._outgoing.hand_over()  # a caller who ends his side right after asking still gets what is answered already
+    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it
+        """Stay open for what is under way; but not for a request that was begun and now never comes to its end."""
+        self._outgoing.hand_over()  # what is answered already
+        if self.transport.is_closing():
+            return False
+        if self._partial:
+            if not self._heading:  # its body is missing
+                if not self.pipeline:
+                    return False  # whoever reads it is told that the caller has left
+                self.pipeline.popleft()
+            unread(LEFT)
+        if not self._answering():
+            return False
+        last = self.pipeline[0][0] if self.pipeline else self.cycle
+        last.keep_alive = False
+        started = self._started
+        if started is None or started.response_complete or not started.response_started:
+            self._outgoing.begin(BEGINNING)
+        self._ended, self._extensions[DOUBTED] = True, self._outgoing
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(LOOK_SECONDS, self._look)
+        return True
 
     def _look(self) -> None:
         """Close or cut off what has taken too long, or look again when it might have."""
         now = self.loop.time()
-        if now >= self._stalled and not self._went_on(now):
+        if (now >= self._stalled and not self._went_on(now)) or (self._ended and is_broken_off(self._outgoing)):
             self.transport.abort()
             return
         if self.transport.is_closing():
@@ -172,7 +200,8 @@ class Protocol(HttpToolsProtocol):
         until = self._stalled if self._answering() else min(self._stalled, self._until)
         if self.transport.is_closing():
             until = self._stalled
-        self._timer = self.loop.call_later(max(0.01, min(until - now, HEADER_SECONDS)), self._look)
+        longest = LOOK_SECONDS if self._ended else HEADER_SECONDS
+        self._timer = self.loop.call_later(max(0.01, min(until - now, longest)), self._look)
 
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
@@ -274,11 +303,11 @@ class Protocol(HttpToolsProtocol):
         version = parser.get_http_version()
         if version not in _VERSIONS or (version == "1.1" and not self._hosts):
             raise ValueError("another version, or no host")
-        self._heading = False
         scope["method"] = parser.get_method().decode("ascii")
         scope["http_version"] = version
         url = httptools.parse_url(self.url)
         path = url.path.decode("ascii")
+        self._heading = False
         scope["path"] = urllib.parse.unquote(path) if "%" in path else path
         scope["raw_path"] = url.path
         scope["query_string"] = url.query or b""
@@ -303,6 +332,7 @@ class Protocol(HttpToolsProtocol):
             self._start_asgi_task(cycle, self.app)
         else:
             self.flow.pause_reading()
+            self._extensions[DOUBTED] = self._outgoing  # while nothing is read, nobody is told that he has left
             self.pipeline.appendleft((cycle, self.app))
         if self._draining:
             self._close_after(before)
@@ -323,6 +353,7 @@ class Protocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         if not self.transport.is_closing():  # else nobody would see the answer
+            self._started = cycle
             super()._start_asgi_task(cycle, app)
 
     def _wait_for(self, coming: Awaitable[Answer | None]) -> None:
@@ -376,6 +407,8 @@ class Protocol(HttpToolsProtocol):
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
+        elif self._ended:
+            self.transport.close()
 
     # --- ending
 
@@ -423,7 +456,7 @@ class Protocol(HttpToolsProtocol):
             return
         request_id = uuid.uuid4().hex
         again = f"retry-after: {problem.retry_after}\r\n" if problem.retry_after is not None else ""
-        count(OTHER, OTHER, problem.status, 0.0)
+        unread(problem.status, request_id, problem.code)
         body = dumps(problem.body(request_id))
         head = (
             f"HTTP/1.1 {problem.status} {problem.title}\r\ncontent-type: {PROBLEM}\r\ncontent-length: {len(body)}\r\n"
