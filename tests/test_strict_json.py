@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway import strict_json
 from gateway.strict_json import Json, NotJson, dumps, is_crowded, loads
 from tests.kinds.json_cases import DUPLICATE, INVALID, VALID
 
@@ -105,3 +106,49 @@ def test_the_corpus_whatever_is_not_is_refused(data: bytes) -> None:
 def test_the_corpus_is_large_and_has_nothing_twice() -> None:
     cases = [data for data, _ in VALID.values()] + [*INVALID.values(), *DUPLICATE.values()]
     assert len(cases) == len(set(cases)) >= 150
+
+
+# --- a text that is written again in the same bytes is read by that; what comes of it is what the parser would say
+
+
+def by_both(data: bytes) -> tuple[str, str]:
+    """What comes of a text in both ways, with the types of all values."""
+    told = []
+    for short in (strict_json._SHORT, -1):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(strict_json, "_SHORT", short)
+            try:
+                told.append(repr(loads(data)))
+            except NotJson:
+                told.append("not JSON")
+    return told[0], told[1]
+
+
+CORPUS = [*REFUSED.values(), *(data for data, _ in VALID.values()), *INVALID.values(), *DUPLICATE.values()]
+
+
+def test_both_ways_to_read_come_to_the_same_over_the_corpus() -> None:
+    quick = 0
+    for data in CORPUS:
+        one, other = by_both(data)
+        assert one == other, data
+        quick += strict_json._as_written(data) is not strict_json._OTHER
+    assert quick > 20  # some are written so
+
+
+WEDGES = [b"", b" ", b"\n", b"\\u0041", b"1", b"0", b"-", b"e5", b"[", b"]", b'"', b'"a":1,"a":1,', b'{"a":1,"a":1}']
+
+
+@given(json_values, st.sampled_from(WEDGES), st.integers(0, 10_000))
+def test_both_ways_to_read_come_to_the_same(value: Json, more: bytes, at: int) -> None:
+    data = dumps(value)
+    assert strict_json._as_written(data) is not strict_json._OTHER
+    at %= len(data) + 1
+    for text in (data, data[:at] + more + data[at:]):
+        one, other = by_both(text)
+        assert one == other
+
+
+def test_a_planted_reader_of_names_that_come_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strict_json, "_as_written", strict_json._decoder.decode)
+    assert loads(b'{"a":1,"a":2}') == {"a": 2}  # what the corpus refuses
