@@ -25,7 +25,7 @@ from gateway.slots import Slots
 
 
 def trying(
-    wire: Callable[[Call, float], Awaitable[Reply]], adapter: Callable[[], Adapter], slots: Slots, purse: Purse,
+    wire: Callable[[Call, float, bool], Awaitable[Reply]], adapter: Callable[[], Adapter], slots: Slots, purse: Purse,
     circuit: Circuit | None,
 ) -> Send:  # fmt: skip
     """The wire behind the layers that bound a single try. `circuit` None: circuits are off."""
@@ -44,7 +44,7 @@ def trying(
                     await trip.before()
                 trip.tries += 1
                 trip.asked = loop_time()
-                reply = await wire(call, trip.deadline)
+                reply = await wire(call, trip.deadline, trip.fresh)
                 told = purse.note(adapter().budget_left(reply), number)
                 if told is not None:
                     await purse.correct(told)
