@@ -55,7 +55,7 @@ class Provider:
             "x-ratelimit-remaining": "99999999", "x-ratelimit-reset": "4102444800",
         }  # fmt: skip
 
-    async def exchange(self, request: bytes, deadline: float) -> Answer:
+    async def exchange(self, request: bytes, deadline: float, fresh: bool = False) -> Answer:
         """The record whose id stands in the request's first line."""
         native = request.partition(self._start)[2].partition(b" ")[0]
         return Answer(200, dict(self._headers), self._body.replace(self._native, native))

@@ -7,6 +7,7 @@
 - The deadline covers the wait for a slot, name, connection, TLS, sending, and the last byte of the body.
 - A connection on which anything came that was not asked for, or whose answer's end is in doubt, is never used again.
 - A request that is cancelled costs its connection and nothing else.
+- A failure is `stale` when a connection that had served before ended, and not a byte of an answer had come.
 
 Raises `NeverSent`, `MaybeSent` and `BadAnswer`; which of the first two, by whether a byte was handed to the socket. No text
 holds a URL, a header or a body. The parser is httptools (llhttp, strict); `tests/test_wire.py` pins what is relied on.
@@ -90,6 +91,7 @@ class Connection(asyncio.Protocol):
         self.fresh = True
         self.idle = True
         self._idle_since = 0.0
+        """When it was used last; 0 until it has served once."""
         self._lost = False
         self._limit = engine.max_reply
         self._poll: select.poll | None = None
@@ -167,12 +169,12 @@ class Connection(asyncio.Protocol):
             self._give_up("the server closed before it was asked")
             return
         if error is not None:
-            self._fail(MaybeSent("reset", type(error).__name__))
+            self._broke(MaybeSent("reset", type(error).__name__))
         elif self._seen and self._status >= 200 and not self._head and self._length is None and not self._chunked:
             self._complete = True
             self._wake()
         else:
-            self._fail(MaybeSent("early_end"))
+            self._broke(MaybeSent("early_end"))
 
     def _is_unsent(self) -> bool:
         """Whether the request still waits for the end of the loop's turn."""
@@ -180,8 +182,13 @@ class Connection(asyncio.Protocol):
 
     def _give_up(self, why: str) -> None:
         """The request has not left, and will not."""
-        self._fail(NeverSent("refused", why))
+        self._broke(NeverSent("refused", why))
         self.spoil()
+
+    def _broke(self, failure: CallFailed) -> None:
+        """The connection is gone, with a request on it."""
+        failure.stale = self._idle_since > 0 and not self._seen
+        self._fail(failure)
 
     # --- the parser's side
 
@@ -423,13 +430,18 @@ class Engine:
         self._context: ssl.SSLContext | None = None
         self._closed = False
 
-    async def exchange(self, request: bytes, deadline: float) -> Answer:
-        """The answer to a request, whatever its status from 200 to 599 and beyond; `deadline` by the loop's clock."""
+    async def exchange(self, request: bytes, deadline: float, fresh: bool = False) -> Answer:
+        """The answer to a request, whatever its status from 200 to 599 and beyond; `deadline` by the loop's clock.
+
+        `fresh`: on a new connection, and those that nobody uses are closed: whoever asks for that has met a stale one.
+        """
         if deadline <= loop_time():
             raise NeverSent("deadline")
         if not self._slots.take_at_once():
             await self._slots.take("", deadline)
         try:
+            if fresh:
+                self._empty()
             connection = self._from_pool(loop_time()) or await self._connected(deadline)
             try:
                 await connection.begin(request, deadline)
@@ -475,6 +487,11 @@ class Engine:
                 return connection
             connection.spoil()
         return None
+
+    def _empty(self) -> None:
+        """Close what nobody uses."""
+        while self._idle:
+            self._idle.pop().spoil()
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop_time()

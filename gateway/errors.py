@@ -219,6 +219,10 @@ class Problem(Exception):
 class CallFailed(Exception):
     """A call that got no usable reply. `reason` is a word of the class's own list; the text is for our log only."""
 
+    stale = False
+    """Whether the connection had served before and ended without a byte of an answer: it was closed while nobody used it,
+    most likely, as any may be at any time, and that says nothing about the provider."""
+
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason

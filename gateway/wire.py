@@ -76,18 +76,18 @@ class Wire:
     def __repr__(self) -> str:
         return f"<Wire to {self._adapter.name}>"
 
-    async def send(self, call: Call, deadline: float) -> Reply:
+    async def send(self, call: Call, deadline: float, fresh: bool = False) -> Reply:
         """What the provider answered, with any status below 300 or from 400 to 599.
 
-        `deadline` is in seconds of the running loop's clock. Raises `NeverSent`, `MaybeSent` or `BadAnswer`,
-        and `RefusedCall` for a call that is not fit to be sent.
+        `deadline` is in seconds of the running loop's clock; `fresh` asks for a new connection. Raises `NeverSent`,
+        `MaybeSent` or `BadAnswer`, and `RefusedCall` for a call that is not fit to be sent.
         """
         started = time.perf_counter()
         target = target_of(self._prefix, call)
         content = content_of(call)
         if self._engine is not None:
             request = self._request(call.method, target, content)
-            answer = await self._engine.exchange(request, deadline)
+            answer = await self._engine.exchange(request, deadline, fresh)
         else:
             _check_time(deadline)
             await self._slots.take("", deadline)

@@ -195,7 +195,7 @@ async def test_a_wait_that_is_not_kept_is_found(monkeypatch: pytest.MonkeyPatch)
     assert await violations("getraze", "429, told when", "GET")
 
 
-UNSENT = ["refused", "dns", "tls", "connect_timeout", "busy"]
+UNSENT = ["refused", "dns", "tls", "connect_timeout", "busy", "deadline"]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -203,7 +203,7 @@ def test_what_was_never_sent_may_be_sent_again_whatever_it_is(method: str) -> No
     assert all(retry.may_repeat(METHODS[method], NeverSent(reason)) for reason in UNSENT)
 
 
-@pytest.mark.parametrize("reason", ["full", "open", "budget", "deadline"])
+@pytest.mark.parametrize("reason", ["full", "open", "budget"])
 def test_what_our_own_layers_hold_back_is_not_asked_again(reason: str) -> None:
     assert not retry.may_repeat(GET, NeverSent(reason))
 
@@ -239,6 +239,42 @@ async def test_names_and_tls_are_tried_three_times() -> None:
 
 
 # --- what stands around the table
+
+
+async def test_a_try_that_was_cut_short_while_connecting_is_repeated() -> None:
+    """Whoever connects is not let in, until the second try."""
+    loop, tries = asyncio.get_running_loop(), 0
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, contextlib.ExitStack() as others:
+        server.setblocking(False)
+
+        async def serve() -> None:
+            asked, _ = await loop.sock_accept(server)
+            with asked:
+                await loop.sock_recv(asked, 65536)
+                await loop.sock_sendall(asked, answer(b"{}", b"Connection: close"))
+
+        served = asyncio.create_task(serve())
+
+        async def before() -> None:
+            nonlocal tries, served
+            tries += 1
+            if tries == 2:
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        others.enter_context(server.accept()[0])
+                others.close()
+                served = asyncio.create_task(serve())
+
+        async with connected(f"http://127.0.0.1:{server.getsockname()[1]}") as connection:
+            assert (await connection.send(GET, soon(5))).status == 200  # at once: a try may be cut short from now on
+            await served
+            for _ in range(4):  # more than fit into the queue, so that the next one waits
+                other = others.enter_context(socket.socket())
+                other.setblocking(False)
+                other.connect_ex(server.getsockname())
+            assert reply_of(await outcome_of(lambda: connection.send(GET, soon(0.8), before=before))).status == 200
+            assert tries == 2
+            await served
 
 
 async def test_nobody_who_may_no_longer_send_does() -> None:

@@ -1,7 +1,8 @@
 """A provider that fails again and again is left alone for a while, and then asked by one call whether it is back.
 
 What counts is evidence that the provider is in trouble: connections that fail, resets, time-outs, 5xx. A 4xx, a redirect
-or a wrong shape shows that somebody answers. What our own layers refuse (no slot, no budget) shows nothing.
+or a wrong shape shows that somebody answers. What our own layers refuse (no slot, no budget) shows nothing. Neither
+does an idle connection that was closed: those that a restart cuts would open the circuit just when the provider is back.
 """
 
 import time
@@ -118,6 +119,8 @@ class Circuit:
             return outcome.status >= 500
         if isinstance(outcome, BadAnswer):
             return False
+        if outcome.stale:
+            return None
         if outcome.reason == "deadline":
             patient = asked > 0 and loop_time() - asked >= self._patience
             return True if patient else None

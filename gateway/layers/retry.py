@@ -7,6 +7,10 @@
     an answer that cannot be used; whatever our own layers held back; all else             no
 
 Repeats are at most a fifth of all requests, so that a provider in trouble is not asked more for it.
+
+One repeat is not counted: a connection may be closed while it is idle, just as a request goes out on it (RFC 9112, 9.3.1).
+What may be repeated at all then is, at once and on a new connection: at most once for each request, and for each connection
+that has given an answer before, so that a provider that gives none is not asked more for it.
 """
 
 import asyncio
@@ -26,7 +30,8 @@ BASE_SECONDS, MOST_SECONDS = 0.05, 1.0
 SHARE, SAVED, AT_FIRST = 1 / 6, 10.0, 3.0
 """Each request earns a sixth of a repeat: with what a quiet connection has saved up that stays below a fifth."""
 
-_NOT_SENT = frozenset({"refused", "dns", "tls", "connect_timeout", "busy"})
+_NOT_SENT = frozenset({"refused", "dns", "tls", "connect_timeout", "busy", "deadline"})
+"""`deadline`: that of a try which was cut short. Where it was the request's own there is no time for another one."""
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
 Outcome = Reply | CallFailed
@@ -99,9 +104,11 @@ def repeating(send: Send, adapter: Callable[[], Adapter]) -> Send:
                 doubt = outcome
             if number == TRIES or not may_repeat(call, outcome):
                 break
-            pause = _pause(adapter(), call, outcome, number)
-            if pause is None or loop_time() + pause >= deadline or not repeats.take():
+            stale = isinstance(outcome, CallFailed) and outcome.stale
+            pause = 0.0 if stale else _pause(adapter(), outcome, number)
+            if pause is None or loop_time() + pause >= deadline or not (stale or repeats.take()):
                 break
+            trip.fresh = trip.fresh or stale
             if pause:
                 await asyncio.sleep(pause)
         return _told(outcome, doubt)
@@ -109,10 +116,8 @@ def repeating(send: Send, adapter: Callable[[], Adapter]) -> Send:
     return tries
 
 
-def _pause(adapter: Adapter, call: Call, outcome: Outcome, number: int) -> float | None:
+def _pause(adapter: Adapter, outcome: Outcome, number: int) -> float | None:
     """Seconds until the next try; None when the provider asks for more than anybody should wait."""
-    if number == 1 and call.is_read and isinstance(outcome, MaybeSent) and outcome.reason != "deadline":
-        return 0.0  # an idle connection that was closed under us: the next one is new
     wait = wait_told(adapter, outcome) if isinstance(outcome, Reply) else None
     if wait is not None and wait > LONGEST_WAIT:
         return None

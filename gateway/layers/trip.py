@@ -30,6 +30,8 @@ class Trip(msgspec.Struct):
     caller: str = ""
     whole: float = 0.0
     """The deadline of all tries, while that of this one is earlier; 0: it is not."""
+    fresh: bool = False
+    """Whether a new connection is needed, since one that had been idle was found closed."""
     tries: int = 0
     """How often the wire was asked."""
     asked: float = 0.0

@@ -25,7 +25,7 @@ from gateway.slots import Slots
 
 
 def trying(
-    wire: Callable[[Call, float], Awaitable[Reply]], adapter: Callable[[], Adapter],
+    wire: Callable[[Call, float, bool], Awaitable[Reply]], adapter: Callable[[], Adapter],
     learn: Callable[[Call, Reply], None], slots: Slots, purse: Purse, circuit: Circuit | None,
 ) -> Send:  # fmt: skip
     """The wire behind the layers that bound a single try. `circuit` None: circuits are off."""
@@ -45,7 +45,7 @@ def trying(
                         await trip.before()
                     trip.tries += 1
                     trip.asked = loop_time()
-                    reply = await wire(call, trip.deadline)
+                    reply = await wire(call, trip.deadline, trip.fresh)
                 except BaseException as failure:
                     if not trip.asked or isinstance(failure, NeverSent):
                         await purse.give_back(paid)

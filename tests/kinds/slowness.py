@@ -1,6 +1,6 @@
 """Answers that are too slow, or stop on the way. Times are for a deadline of a second or so."""
 
-from tests.fault_server import CLOSE, HALF, RESET, Loop, Step
+from tests.fault_server import CLOSE, HALF, READ, RESET, Loop, Step
 from tests.kinds import CHUNKED, LATE, OK, SERVED, Kind, Place, chunk, head, raw
 
 _LONG = 30.0
@@ -44,4 +44,8 @@ KINDS = (
     # Slow, but in time.
     Kind("in pieces, in time", lambda place: [place.good[:30], 0.05, place.good[30:60], 0.05, place.good[60:]], SERVED),
     Kind("half closed after the answer", lambda place: [place.good, HALF], SERVED),
+    # As if it had crossed the end of an idle connection: the request after this one is not answered there.
+    Kind("half closed at the next request", lambda place: [place.good, READ, HALF], SERVED),
+    Kind("closed at the next request", lambda place: [place.good, READ, CLOSE], SERVED),
+    Kind("reset at the next request", lambda place: [place.good, READ, RESET], SERVED),
 )  # fmt: skip
