@@ -50,7 +50,9 @@ class Connection:
             self.adapter, base_url, SecretStr(key), concurrency=limits.concurrency, max_reply=limits.reply
         )
         fixed, off = config.budget_from == "file", config.budget_from == "off"
-        self._purse = Purse(config.name, config.budget, board, enforced=not off, fixed=fixed)
+        # What was spent or told under one credential says nothing about another: after a rotation the account is a new one.
+        paid_by = hmac.digest(key.encode(), f"budget {base_url}".encode(), hashlib.sha256).hex()[:16]
+        self._purse = Purse(f"{config.name}:{paid_by}", config.budget, board, enforced=not off, fixed=fixed)
         slots = Slots(limits.concurrency)
         self._circuit = (
             None if circuit is None

@@ -26,7 +26,7 @@ DELETE = Call("delete", "DELETE", "/opportunities/1")
 @contextlib.asynccontextmanager
 async def connected(
     url: str, provider: str = "getraze", *, budget: Any = "off", circuit: CircuitConfig | None = None,
-    board: Board | None = None, patience: float = 5.0, concurrency: int = 64,
+    board: Board | None = None, patience: float = 5.0, concurrency: int = 64, key: str = "some-key",
 ) -> AsyncIterator[Connection]:  # fmt: skip
     """A connection to `url` that is closed at the end. `budget` None: the adapter's own; `patience`: its `timeout`."""
     adapter = ADAPTERS[provider]
@@ -35,7 +35,7 @@ async def connected(
         name="it", provider=provider, adapter=adapter, base_url=url, timeout=patience,
         settings=adapter.Settings(), **more
     )  # fmt: skip
-    connection = Connection(config, url, "some-key", LimitsConfig(concurrency=concurrency), circuit, board)
+    connection = Connection(config, url, key, LimitsConfig(concurrency=concurrency), circuit, board)
     try:
         yield connection
     finally:

@@ -177,6 +177,16 @@ async def test_what_one_worker_is_told_the_others_know() -> None:
         assert len(server.requests) == 1
 
 
+async def test_another_credential_has_a_budget_of_its_own() -> None:
+    """After a rotation nobody waits for the end of a window that the old key has used up."""
+    board = LocalBoard()
+    async with FaultServer([Loop(*says("200 OK", *told(0)))]) as server:
+        for key, sent in (("old", 1), ("old", 1), ("new", 2)):
+            async with connected(server.url, budget=Budget(1000, HOUR), board=board, key=key) as connection:
+                await outcome_of(lambda: connection.send(GET, soon(5)))
+                assert len(server.requests) == sent
+
+
 async def test_an_absurd_limit_does_not_close_the_connection_for_ever() -> None:
     clock = [1_800_000_000.0]
     purse = Purse("it", Budget(100, 60), LocalBoard(lambda: clock[0]), clock=lambda: clock[0])
