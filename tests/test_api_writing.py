@@ -392,6 +392,35 @@ def test_clearing_the_owner_is_applied_and_reads_as_null(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize(
+    ("patch", "applied", "left"),
+    [
+        ({"contacts": []}, ["contacts[0].emails[0].address", "contacts[0].phones[0].number", "contacts[0].title"],
+         ["contacts[0].company.name", "contacts[0].linkedin_url", "contacts[0].name"]),
+        ({"contacts": None, "company": None},
+         ["company", "contacts[0].company.name", "contacts[0].emails[0].address", "contacts[0].phones[0].number",
+          "contacts[0].title"], ["contacts[0].linkedin_url", "contacts[0].name"]),
+        ({"amount": None}, ["amount.value"], ["amount.currency"]),
+    ],
+)  # fmt: skip
+def test_what_stays_of_a_whole_that_was_to_be_cleared_is_named(
+    rig: Rig, patch: Any, applied: list[str], left: list[str]
+) -> None:
+    answer = rig.patch_raze(patch)
+    assert ledger(answer) == (applied, [(field, "unsupported") for field in left])
+    assert all(entry(answer, field)["detail"] for field in left)
+    problem = assert_problem(rig.patch_raze(patch, STRICT), 422, "not-writable")
+    assert sorted(fields_of(problem)) == left
+    assert rig.sent(rig.raze) == []
+
+
+def test_a_whole_of_which_nothing_is_stored_is_cleared_although_not_all_of_it_can_be(rig: Rig) -> None:
+    rig.patch_raze({"description": None})
+    answer = rig.patch_raze({"contacts": []}, keep=None, says={("GET", "one"): Says(200, {"success": True, "data": {
+        "id": RAZE, "name": None, "company": None, "linkedin_url": None}})})  # fmt: skip
+    assert ledger(answer) == (["contacts"], [])
+
+
+@pytest.mark.parametrize(
     ("patch", "sent"),
     [
         ({"description": None}, {"description": None}),

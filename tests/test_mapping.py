@@ -38,6 +38,9 @@ NULLS: dict[str, Json] = dict.fromkeys(
     ("description", "amount", "company", "owner", "contacts", "source", "expected_close")
 )
 
+ONE_NAME = "GetRaze has one name for contact and opportunity: write the opportunity's `name`"
+ONE_NAME_SERVED = "GetRaze takes one name for contact and opportunity: write the opportunity's `name`"
+
 
 def _plan(table: Table, fields: dict[str, Json], *calls: str) -> tuple[Json, list[str], list[str]]:
     planned = plan(table, fields, calls, "P")
@@ -118,9 +121,12 @@ def test_a_whole_draft_goes_where_spott_keeps_it() -> None:
     ("table", "body", "refused"),
     [
         (DOCUMENTED, dict.fromkeys(("notes", "deal_value", "company", "responsible_user_id", "position", "email", "phone")),
-         {"source": "P takes it only on create"}),
+         {"source": "P takes it only on create", "amount.currency": "P cannot remove it",
+          "contacts[0].name": ONE_NAME, "contacts[0].linkedin_url": "P takes it only on create"}),
         (SERVED, dict.fromkeys(("notes", "company", "owner_user_id", "title", "email", "phone", "profile_url")),
-         {"amount": "P cannot remove it", "source": "P takes it only on create", "expected_close": "P cannot remove it"}),
+         {"amount": "P cannot remove it", "source": "P takes it only on create", "expected_close": "P cannot remove it",
+          "contacts[0].id": "GetRaze links a contact by its e-mail, not by an id", "contacts[0].name": ONE_NAME_SERVED,
+          "contacts[0].avatar_url": "GetRaze's server takes no picture of a contact"}),
         (SPOTT, {"description": None, "ownerId": None, "clientTeam": [], "closeDate": {"target": None}},
          {"amount": "P cannot remove it", "company": "P cannot remove it"}),
     ],
