@@ -109,7 +109,7 @@ CODES: Mapping[str, Code] = _table(
          "The operator must renew the connection's `api_key` or its permissions at the provider."),
     Code("provider-bad-answer", 502, "The provider's answer cannot be used", "provider",
          "The provider answered with something that is not a readable record: not strict JSON, another id than "
-         "asked, a redirect, broken framing, or more than `limits.reply`.",
+         "asked, a success that says of itself that it is none, a redirect, broken framing, or more than `limits.reply`.",
          "For a write, read `outcome`. Report the request id to the operator if it stays so.", True),
     Code("provider-error", 502, "The provider failed", "provider",
          "The provider answered with an error of its own (5xx).",
@@ -241,4 +241,5 @@ class MaybeSent(CallFailed):
 
 
 class BadAnswer(CallFailed):
-    """Answered, unusably. Reasons: `framing`, `redirect`, `encoding`, `too_large`, `not_json`, `no_record`, `other_id`."""
+    """Answered, unusably. Reasons: `framing`, `redirect`, `encoding`, `too_large`, `not_json`, `denied`, `no_record`,
+    `other_id`."""

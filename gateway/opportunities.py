@@ -19,7 +19,7 @@ from gateway.connections import Connection
 from gateway.ending import end
 from gateway.errors import CallFailed, FieldError, Outcome, Problem
 from gateway.explaining import explain
-from gateway.failures import bad_answer, problem_of_failure, problem_of_reply
+from gateway.failures import bad_answer, problem_of_denial, problem_of_failure, problem_of_reply
 from gateway.ids import is_native
 from gateway.layers.trip import Before
 from gateway.ledger import NotApplied, Plan, leaves_of, settle
@@ -464,10 +464,13 @@ class Opportunities:
         except CallFailed as failure:
             problem = problem_of_failure(failure, call, self.name)
         else:
-            if reply.status < 400:
+            if reply.status >= 400:
+                problem = problem_of_reply(self.adapter, reply, call, self.name, self.connection.secret)
+            elif self.adapter.denies(reply):
+                problem = problem_of_denial(self.adapter, reply, call, self.name, self.connection.secret)
+            else:
                 ask.wrote = ask.wrote or not call.is_read
                 return reply
-            problem = problem_of_reply(self.adapter, reply, call, self.name, self.connection.secret)
         finally:
             ask.waiting.end()
         ask.wrote = ask.wrote or problem.outcome == "unknown"

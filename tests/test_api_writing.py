@@ -1042,6 +1042,50 @@ def test_a_delete_is_a_204_without_a_body(rig: Rig) -> None:
     assert rig.sent(rig.raze) == [("DELETE", f"/opportunities/{RAZE}", None)]
 
 
+WHY = {"code": "CONFLICT", "message": f"open invoices, key-of-raze, {CANARY}"}
+DENIALS = (
+    {"success": False, "error": WHY}, {"success": False, "error": WHY, "data": {"id": RAZE, "name": "Jane"}},
+    {"error": WHY}, {"success": False},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("body", DENIALS, ids=["error", "with a record", "no success", "no error"])
+@pytest.mark.parametrize(
+    ("method", "operation", "patch"),
+    [
+        ("DELETE", "one", None), ("POST", "all", {"name": "Jane"}), ("PUT", "one", {"description": "x"}),
+        ("PATCH", "stage", {"status": "won"}), ("GET", "one", None), ("GET", "all", None),
+    ],
+)  # fmt: skip
+def test_a_success_that_says_of_itself_that_it_is_none_is_told_as_no_success(
+    rig: Rig, method: str, operation: str, patch: Any, body: Any
+) -> None:
+    rig.raze.play(FakeRaze({(method, operation): Says(200, body)}))
+    target = "/v1/opportunities" + (f"/raze:{RAZE}" if operation != "all" else "")
+    if patch is None:
+        answer = ask(f"{rig.url}{target}", method)
+    else:
+        answer = rig.write("POST" if method == "POST" else "PATCH", target, patch)
+    problem = assert_problem(answer, 502, "provider-bad-answer")
+    assert problem.get("outcome") == (None if method == "GET" else "unknown")
+    assert problem["provider"]["status"] == 200
+    if "error" in body:
+        assert problem["provider"]["code"] == "CONFLICT"
+        assert "open invoices" in problem["provider"]["message"] and b"key-of-raze" not in answer.body
+    assert len(rig.sent(rig.raze)) == (method != "GET")
+
+
+def test_a_stage_call_that_denies_its_success_fails_beside_an_update_that_took(rig: Rig) -> None:
+    answer = rig.patch_raze(BOTH, says={("PATCH", "stage"): Says(200, {"success": False, "error": WHY})})
+    assert ledger(answer) == (["description"], [("status", "failed")])
+
+
+@pytest.mark.parametrize("body", [{}, {"success": True, "error": WHY}, {"success": None, "error": None}, {"error": "none"}])
+def test_a_delete_that_does_not_say_that_it_failed_is_one(rig: Rig, body: Any) -> None:
+    rig.raze.play([Says(200, body)])
+    assert ask(f"{rig.url}/v1/opportunities/{RAZE}", "DELETE").status == 204
+
+
 def test_a_delete_of_what_is_gone_is_not_found(rig: Rig) -> None:
     rig.raze.play([Says(404, {"success": False, "error": {"code": "NOT_FOUND", "message": "Opportunity not found"}})])
     problem = assert_problem(ask(f"{rig.url}/v1/opportunities/{RAZE}", "DELETE"), 404, "not-found")

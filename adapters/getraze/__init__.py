@@ -252,6 +252,13 @@ class GetRaze(Adapter):
             fields={str(name): str(what) for name, what in fields.items()} if isinstance(fields, dict) else {},
         )
 
+    def denies(self, reply: Reply) -> bool:
+        """`success` is false, or is not told where an `error` is."""
+        told = reply.body
+        if type(told) is not dict or told.get("success") is True:
+            return False
+        return told.get("success") is False or isinstance(told.get("error"), dict)
+
     def status_of_stage(self, stage: Stage) -> str | None:
         """Documented: a word means what it says. Served: a stage named won or lost is that; the stage map adds others."""
         if not self.is_served:
