@@ -515,6 +515,21 @@ def test_a_member_that_cannot_be_written_so_is_refused_by_name_and_nothing_is_se
     assert rig.spott.seen == [] or connection == "raze"
 
 
+@pytest.mark.parametrize(
+    ("patch", "message"),
+    [
+        ({"stage": None}, "should be an object"), ({"stage": "new"}, "should be an object"),
+        ({"amount": "5"}, "should be an object"), ({"contacts": [5]}, "should be an object"),
+        ({"contacts": {"title": "x"}}, "should be a valid list"), ({"name": 5}, "should be a valid string"),
+        ({"contacts": [{"emails": [{"primary": 1}]}]}, "should be a valid boolean"),
+        ({"owner": {}}, "is required"), ({"amount": {"currency": "eur"}}, "String should match pattern '^[A-Z]{3}$'"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_member_is_said_in_the_words_of_json(rig: Rig, patch: Any, message: str) -> None:
+    problem = assert_problem(rig.patch_raze(patch), 422, "invalid-opportunity")
+    assert [one["message"] for one in problem["errors"]] == [message]
+
+
 def test_a_draft_needs_a_name_of_at_least_one_character(rig: Rig) -> None:
     for draft in ({}, {"name": ""}, {"name": None}, {"description": "x"}):
         problem = assert_problem(rig.create(draft), 422, "invalid-opportunity")
@@ -648,6 +663,8 @@ def test_what_a_provider_cannot_hold_is_named_and_the_rest_is_written(rig: Rig) 
     answer = rig.patch_spott({"source": "x", "amount": {"value": "1", "currency": "EUR"}, "name": "n"})
     assert rig.sent(rig.spott)[0][2] == {"name": "n"}
     assert {field.partition(".")[0] for field, _ in ledger(answer)[1]} == {"source", "amount"}
+    told = [one["detail"] for one in answer.meta["not_applied"] if one["field"].startswith("amount")]
+    assert told and all("cannot be written" in detail for detail in told)  # no setting would make it so
 
 
 def test_a_patch_of_which_nothing_can_be_held_sends_no_write(rig: Rig) -> None:
