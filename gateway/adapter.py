@@ -200,6 +200,8 @@ class Adapter:
     """Canonical sorts that the provider's own list can do, `-` in front for descending."""
     default_sort: ClassVar[str] = ""
     """The order in which the provider lists when nothing is asked."""
+    names_in_lists: ClassVar[bool] = False
+    """Whether only lists tell the names of stages (`learn` keeps them): where one is needed the gateway asks for a page."""
     no_proof: ClassVar[frozenset[str]] = frozenset()
     """Canonical paths, without places in lists, at which a new record may differ from what the create sent that made it."""
 
@@ -274,7 +276,7 @@ class Adapter:
         raise NotImplementedError(f"{type(self).__name__} declares no page()")  # needed by whoever declares list()
 
     def problem(self, reply: Reply) -> Rejection:
-        """What an error reply (status 300 and up, or one that `denies`) says; an empty Rejection when it says nothing readable."""
+        """What an error reply (status 300 and up, or a denied one) says; an empty Rejection when nothing readable."""
         return Rejection()
 
     def denies(self, reply: Reply) -> bool:

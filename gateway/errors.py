@@ -88,11 +88,11 @@ CODES: Mapping[str, Code] = _table(
          "The Idempotency-Key belongs to a request with another route or body.",
          "Use a new key for a new request."),
     Code("not-writable", 422, "This cannot be written to the provider", "caller",
-         "Nothing was sent. With `errors`: `Prefer: handling=strict` was asked for, and the provider cannot hold these members. "
-         "Without (`origin: gateway`): something is lacking, in the request or in the connection's configuration, without "
-         "which the call would do harm at the provider.",
-         "Leave out what `errors` lists, or send the request without `handling=strict`. Without `errors`, `detail` says what "
-         "has to be sent, or what the operator has to set in config.yaml."),
+         "Nothing was sent. With `errors`: `Prefer: handling=strict` was asked for, and the provider cannot hold these "
+         "members. Without (`origin: gateway`): something is lacking, in the request or in the connection's configuration, "
+         "without which the call would do harm at the provider.",
+         "Leave out what `errors` lists, or send the request without `handling=strict`. Without `errors`, `detail` says "
+         "what has to be sent, or what the operator has to set in config.yaml."),
     Code("not-native", 422, "The provider has no such filter or sort", "caller",
          "With `Prefer: handling=strict`, a filter or sort that would have to be emulated is refused.",
          "Leave it out, or send the request without `handling=strict`."),

@@ -141,7 +141,7 @@ def equal(sent: Json, stored: Json, path: str | None = None) -> bool:
 
 
 def _alike(sent: Json, stored: Json, path: str) -> bool:
-    """Whether the stored value is the sent one in another form: a number rounded; text trimmed, folded, normalised or cut."""
+    """Whether the stored value is the sent one in another form: a number rounded, text trimmed, folded or cut."""
     if not (isinstance(sent, str) and isinstance(stored, str)):
         return False
     if path in DECIMALS:

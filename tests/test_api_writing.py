@@ -1097,7 +1097,9 @@ def test_a_stage_call_that_denies_its_success_fails_beside_an_update_that_took(r
     assert ledger(answer) == (["description"], [("status", "failed")])
 
 
-@pytest.mark.parametrize("body", [{}, {"success": True, "error": WHY}, {"success": None, "error": None}, {"error": "none"}])
+@pytest.mark.parametrize(
+    "body", [{}, {"success": True, "error": WHY}, {"success": None, "error": None}, {"error": "none"}]
+)
 def test_a_delete_that_does_not_say_that_it_failed_is_one(rig: Rig, body: Any) -> None:
     rig.raze.play([Says(200, body)])
     assert ask(f"{rig.url}/v1/opportunities/{RAZE}", "DELETE").status == 204

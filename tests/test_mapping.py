@@ -404,7 +404,9 @@ def test_the_leaves_that_are_numbers_are_those_that_the_model_says() -> None:
     def decimals(of: Any, path: str) -> Iterator[str]:
         for name, hint in get_type_hints(of, include_extras=True).items():
             yield from (f"{path}{name}" for part in _parts(hint) if part == DecimalString)
-            yield from (found for part in _parts(hint) if is_typeddict(part) for found in decimals(part, f"{path}{name}."))
+            yield from (
+                found for part in _parts(hint) if is_typeddict(part) for found in decimals(part, f"{path}{name}.")
+            )
 
     assert set(decimals(Opportunity, "")) == DECIMALS
 

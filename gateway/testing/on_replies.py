@@ -29,8 +29,7 @@ def replies_of(kit: Kit) -> Iterator[tuple[str, Json]]:
 
 
 def replies_never_make_it_fail(kit: Kit) -> Faults:
-    """`record`, `page`, `problem`, `code_for`, `denies`, `budget_left` and `stages_of` take any reply, and change nothing in
-    it."""
+    """No method that takes a reply (`record`, `page`, `problem`, `denies` and their kind) fails over one or changes it."""
     adapter = kit.adapter
     for where, body in replies_of(kit):
         before = exact(body)
@@ -186,6 +185,8 @@ def asking_ahead_is_a_read(kit: Kit) -> Faults:
 def every_dialect_can_be_spoken(kit: Kit) -> Faults:
     """An adapter built for one of `dialect_names()` speaks it, and none is named twice."""
     names = kit.adapter_class.dialect_names()
+    if kit.adapter.names_in_lists and not kit.adapter.can("list"):
+        yield "`names_in_lists`, but there is no list"
     if len(set(names)) < len(names) or not names:
         yield f"`dialects` are {names}: each once, and one at least"
     for name in names:
