@@ -510,6 +510,7 @@ class Opportunities:
             if reply.status >= 400:
                 problem = problem_of_reply(self.adapter, reply, call, self.name, self.connection.secret)
             elif self.adapter.denies(reply):
+                reply.discard()  # whichever half of it is wrong, its connection is trusted no more
                 problem = problem_of_denial(self.adapter, reply, call, self.name, self.connection.secret)
             else:
                 ask.wrote = ask.wrote or not call.is_read
