@@ -185,7 +185,7 @@ def test_a_name_is_looked_for_page_by_page_and_no_further_than_it_is_found(start
 
 
 def test_what_is_not_known_yet_is_not_called_absent(start: Start) -> None:
-    rig = start("Lead", "Proposal")
+    rig = start("Proposal", "Lead")
     problem = assert_problem(rig.patch({"stage": {"name": "proposal"}}), 422, "invalid-opportunity")
     (error,) = problem["errors"]
     assert (error["field"], problem["outcome"]) == ("stage.name", "not_applied")
