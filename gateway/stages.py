@@ -81,10 +81,9 @@ def _named(adapter: Adapter, name: str, known: Sequence[Stage]) -> str:
     if len(found) == 1:
         return found[0]
     told = dict.fromkeys(one.name for one in known if one.name)
-    if adapter.names_in_lists:  # in no order but that in which this worker happened to learn them
-        names = ", ".join(sorted(told)) or "none that is known"
-    else:
-        names = ", ".join(told) or "none"
+    # Those that lists tell are known in whatever order this worker happened to learn them.
+    names = ", ".join(sorted(told) if adapter.names_in_lists else told)
+    names = names or ("none that is known" if adapter.names_in_lists else "none")
     called = f"{len(found)} stages are" if found else f"{_none(adapter)} is"
     raise Problem(
         "invalid-opportunity",
