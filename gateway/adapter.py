@@ -168,7 +168,7 @@ class Adapter:
 
     - no method does I/O, reads a clock, keeps state or changes its arguments;
     - no `Call` carries the credential: `headers` alone makes something of it;
-    - `problem`, `record` and `page` never raise, whatever the provider sent;
+    - `problem`, `denies`, `record` and `page` never raise, whatever the provider sent;
     - every canonical field has a row in `fields`, if only `absent("why")`;
     - `look_up`, where it is defined, gives for the bodies of a create the list, newest first, in which a record made from
       them would be found; None when nothing in them can be looked for. Without it a create whose outcome is unknown
@@ -200,6 +200,8 @@ class Adapter:
     """Canonical sorts that the provider's own list can do, `-` in front for descending."""
     default_sort: ClassVar[str] = ""
     """The order in which the provider lists when nothing is asked."""
+    names_in_lists: ClassVar[bool] = False
+    """Whether only lists tell the names of stages (`learn` keeps them): where one is needed the gateway asks for a page."""
     no_proof: ClassVar[frozenset[str]] = frozenset()
     """Canonical paths, without places in lists, at which a new record may differ from what the create sent that made it."""
 
@@ -274,8 +276,12 @@ class Adapter:
         raise NotImplementedError(f"{type(self).__name__} declares no page()")  # needed by whoever declares list()
 
     def problem(self, reply: Reply) -> Rejection:
-        """What an error reply (status 300 and up) says; an empty Rejection when it says nothing readable."""
+        """What an error reply (status 300 and up, or a denied one) says; an empty Rejection when nothing readable."""
         return Rejection()
+
+    def denies(self, reply: Reply) -> bool:
+        """Whether a success reply (status below 300) says of itself that the call failed: it is told as no success then."""
+        return False
 
     def code_for(self, reply: Reply) -> str | None:
         """A problem code where this provider's use of a status differs from the standard table; None where it does not."""

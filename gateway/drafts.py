@@ -220,4 +220,6 @@ def _message(type_: str, loc: tuple[int | str, ...], message: str) -> str:
         return "is not a member of an opportunity"
     if type_ == "missing":
         return "is required"
+    if type_ in ("model_type", "model_attributes_type"):
+        return "should be an object"
     return message.removeprefix("Value error, ").replace("Input should", "should")

@@ -87,9 +87,12 @@ CODES: Mapping[str, Code] = _table(
     Code("idempotency-mismatch", 422, "This key was used for another request", "caller",
          "The Idempotency-Key belongs to a request with another route or body.",
          "Use a new key for a new request."),
-    Code("not-writable", 422, "The provider cannot hold this", "caller",
-         "With `Prefer: handling=strict`, a member that the provider cannot hold is refused before anything is sent.",
-         "Leave out what `errors` lists, or send the request without `handling=strict`."),
+    Code("not-writable", 422, "This cannot be written to the provider", "caller",
+         "Nothing was sent. With `errors`: `Prefer: handling=strict` was asked for, and the provider cannot hold these "
+         "members. Without (`origin: gateway`): something is lacking, in the request or in the connection's configuration, "
+         "without which the call would do harm at the provider.",
+         "Leave out what `errors` lists, or send the request without `handling=strict`. Without `errors`, `detail` says "
+         "what has to be sent, or what the operator has to set in config.yaml."),
     Code("not-native", 422, "The provider has no such filter or sort", "caller",
          "With `Prefer: handling=strict`, a filter or sort that would have to be emulated is refused.",
          "Leave it out, or send the request without `handling=strict`."),
@@ -109,7 +112,7 @@ CODES: Mapping[str, Code] = _table(
          "The operator must renew the connection's `api_key` or its permissions at the provider."),
     Code("provider-bad-answer", 502, "The provider's answer cannot be used", "provider",
          "The provider answered with something that is not a readable record: not strict JSON, another id than "
-         "asked, a redirect, broken framing, or more than `limits.reply`.",
+         "asked, a success that says of itself that it is none, a redirect, broken framing, or more than `limits.reply`.",
          "For a write, read `outcome`. Report the request id to the operator if it stays so.", True),
     Code("provider-error", 502, "The provider failed", "provider",
          "The provider answered with an error of its own (5xx).",
@@ -245,4 +248,5 @@ class MaybeSent(CallFailed):
 
 
 class BadAnswer(CallFailed):
-    """Answered, unusably. Reasons: `framing`, `redirect`, `encoding`, `too_large`, `not_json`, `no_record`, `other_id`."""
+    """Answered, unusably. Reasons: `framing`, `redirect`, `encoding`, `too_large`, `not_json`, `denied`, `no_record`,
+    `other_id`."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from gateway.codecs import MISSING
 from gateway.fields import Group, Leaf, Many, Node, Nothing, Row, Table
-from gateway.pointer import tokens
+from gateway.pointer import escape, tokens
 from gateway.reading import Reading
 from gateway.strict_json import Json
 
@@ -33,9 +33,8 @@ def explain(table: Table, record: Mapping[str, Json], reading: Reading) -> dict[
         elif not found:
             told[name] = {"reason": "not_told"}
         else:
-            rules = dict.fromkeys(row.codec.doc for row in sources if row.codec is not None)
             native = all(row.codec.native for row in sources if row.codec is not None and not row.follows)
-            told[name] = {"from": list(found), "native": native, "rule": "; ".join(rules)}
+            told[name] = {"from": list(found), "native": native, "rule": _rule(node)}
     return told
 
 
@@ -55,12 +54,23 @@ def _rows(node: Node, base: str) -> Iterator[tuple[str, Row]]:
             yield base, row
 
 
+def _rule(node: Node) -> str:
+    """How a field is read, in words; a list at a place of its own by what is read in each of its elements."""
+    if isinstance(node, Many) and node.items.pointer is not None:
+        return f"each in the list: {_rule(node.element)}"
+    rows = [row for _, row in _rows(node, "")]
+    return "; ".join(dict.fromkeys(row.codec.doc for row in rows if row.codec is not None))
+
+
 def _present(record: Mapping[str, Json], base: str, row: Row) -> Iterator[str]:
+    """The places that the record tells: a row's own, or the null above it."""
     for pointer in row.pointers:
         here: Json = record
+        place = ""
         for token in tokens(base + pointer):
-            here = here.get(token, MISSING) if isinstance(here, Mapping) else here if here is None else MISSING
+            here = here.get(token, MISSING) if isinstance(here, Mapping) else MISSING
+            place += f"/{escape(token)}"
             if here is MISSING or here is None:
                 break
         if here is not MISSING:
-            yield base + pointer
+            yield place

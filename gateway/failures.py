@@ -73,6 +73,7 @@ _UNUSABLE = {
     "encoding": "The provider's answer is encoded in a way that is not taken.",
     "too_large": "The provider's answer is larger than `limits.reply`, or holds more values than that.",
     "not_json": "The provider's answer is not strict JSON.",
+    "denied": "The provider answered with the status of a success, and with words that say that it failed.",
     "no_record": "The provider's answer holds no readable record.",
     "other_id": "The provider answered with another record than the one asked for.",
 }
@@ -107,6 +108,16 @@ def bad_answer(reason: str, call: Call, connection: str) -> Problem:
     return problem_of_failure(BadAnswer(reason), call, connection)
 
 
+def problem_of_denial(adapter: Adapter, reply: Reply, call: Call, connection: str, secret: str) -> Problem:
+    """The problem of a success reply that says of itself that it is none: which of the two is true is not known.
+
+    What it says is passed on, scrubbed as in `problem_of_reply`.
+    """
+    problem = bad_answer("denied", call, connection)
+    problem.provider = _told(reply, adapter.problem(reply), _forms_of(adapter, secret))
+    return problem
+
+
 def problem_of_reply(adapter: Adapter, reply: Reply, call: Call, connection: str, secret: str) -> Problem:
     """The problem that an error reply (status 400 and up) stands for.
 
@@ -126,10 +137,7 @@ def problem_of_reply(adapter: Adapter, reply: Reply, call: Call, connection: str
         outcome = "unknown" if reply.status >= 500 or reply.status == 408 else "not_applied"
     if outcome == "unknown":
         detail += " The write may have been applied."
-    message = None if code == "provider-auth-failed" else _scrubbed(rejection.message, secrets)
-    told = ProviderDetail(
-        reply.status, _scrubbed(rejection.code, secrets), message, _scrubbed(rejection.request_id, secrets)
-    )
+    told = _told(reply, rejection, secrets, silent=code == "provider-auth-failed")
     wait = wait_told(adapter, reply, rejection)
     seconds = whole_seconds(None if wait is None else min(wait, LONGEST_TOLD))
     if seconds is None and code == "rate-limited":
@@ -143,6 +151,14 @@ def problem_of_reply(adapter: Adapter, reply: Reply, call: Call, connection: str
         retryable=False if outcome == "unknown" else None,
         origin="provider" if code != "not-found" else "caller",
     )  # fmt: skip
+
+
+def _told(reply: Reply, rejection: Rejection, secrets: tuple[str, ...], *, silent: bool = False) -> ProviderDetail:
+    """What the provider said, as far as it is passed on; without its message if `silent`."""
+    message = None if silent else _scrubbed(rejection.message, secrets)
+    return ProviderDetail(
+        reply.status, _scrubbed(rejection.code, secrets), message, _scrubbed(rejection.request_id, secrets)
+    )
 
 
 def whole_seconds(wait: float | None) -> int | None:

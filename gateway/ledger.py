@@ -66,17 +66,17 @@ def settle(
         found = MISSING if stored is None else lookup(stored, sent.field)
         if sent.operation in failed:
             # A call that failed may have taken effect all the same, or have asked for what was so already.
-            if found is not MISSING and equal(sent.value, found):
+            if found is not MISSING and equal(sent.value, found, sent.field):
                 took.append(sent.field)
             else:
                 not_applied.append(NotApplied(sent.field, "failed", failed[sent.operation], sent.value, found))
-        elif found is MISSING or equal(sent.value, found):
+        elif found is MISSING or equal(sent.value, found, sent.field):
             took.append(sent.field)
         else:
             not_applied.append(_otherwise(sent, found))
     for refused in planned.refused:
         # What cannot be written but is so already needs no word: the caller has what it asked for.
-        if stored is not None and equal(refused.sent, lookup(stored, refused.field)):
+        if stored is not None and equal(refused.sent, lookup(stored, refused.field), refused.field):
             took.append(refused.field)
         else:
             not_applied.append(refused)
@@ -86,7 +86,7 @@ def settle(
 
 
 def _otherwise(sent: Sent, found: Json) -> NotApplied:
-    if _alike(sent.value, found):
+    if _alike(sent.value, found, sent.field):
         return NotApplied(sent.field, "coerced", "stored in another form", sent.value, found)
     return NotApplied(sent.field, "ignored", "the record read back has it otherwise", sent.value, found)
 
@@ -94,9 +94,9 @@ def _otherwise(sent: Sent, found: Json) -> NotApplied:
 def compare(path: str, value: Json, stored: Mapping[str, Json], unheld: str) -> NotApplied | None:
     """What became of one leaf in `stored`: None when it is there, else an entry that says how it differs."""
     found = lookup(stored, path)
-    if found is not MISSING and equal(value, found):
+    if found is not MISSING and equal(value, found, path):
         return None
-    if found is not MISSING and _alike(value, found):
+    if found is not MISSING and _alike(value, found, path):
         return NotApplied(path, "coerced", "held in another form", value, found)
     return NotApplied(path, "unsupported", unheld, value, found)
 
@@ -123,31 +123,42 @@ def lookup(fields: Mapping[str, Json], path: str) -> Json:
     return here
 
 
-def equal(sent: Json, stored: Json) -> bool:
-    """Whether a stored value is the sent one; numbers by value, nothing told like nothing held."""
+DECIMALS = frozenset({"amount.value", "probability"})
+"""The canonical leaves that are numbers, written as text: of these alone the value counts and not the spelling."""
+
+
+def equal(sent: Json, stored: Json, path: str | None = None) -> bool:
+    """Whether a stored value is the sent one; numbers by value, nothing told like nothing held.
+
+    `path` is the leaf's: text in another place than a number's is equal as it is written only. Without one whatever looks
+    like a number is taken for one.
+    """
     if sent == stored:
         return True
     if isinstance(sent, str) and isinstance(stored, str):
-        try:
-            return Decimal(decimal_string(sent)) == Decimal(decimal_string(stored))
-        except ValueError:
-            return False
+        return (path is None or path in DECIMALS) and _apart(sent, stored) == 0
     return sent in (None, []) and stored in (None, [])
 
 
-def _alike(sent: Json, stored: Json) -> bool:
-    """Whether the stored value is the sent one in another form: trimmed, folded, normalised, rounded or cut."""
+def _alike(sent: Json, stored: Json, path: str) -> bool:
+    """Whether the stored value is the sent one in another form: a number rounded, text trimmed, folded or cut."""
     if not (isinstance(sent, str) and isinstance(stored, str)):
         return False
+    if path in DECIMALS:
+        apart = _apart(sent, stored)
+        return apart is not None and apart < 1
     if _folded(sent) == _folded(stored) or (stored and sent.startswith(stored)):
         return True
-    if _INSTANT.match(sent) and _INSTANT.match(stored):  # ours, so in UTC both: the same second
-        return sent[:19] == stored[:19]
+    # Instants are ours, so in UTC both: the same second.
+    return bool(_INSTANT.match(sent) and _INSTANT.match(stored)) and sent[:19] == stored[:19]
+
+
+def _apart(one: str, other: str) -> Decimal | None:
+    """How far two numbers are apart; None where one is none."""
     try:
-        one, other = Decimal(decimal_string(sent)), Decimal(decimal_string(stored))
+        return abs(Decimal(decimal_string(one)) - Decimal(decimal_string(other)))
     except ValueError:
-        return False
-    return abs(one - other) < 1
+        return None
 
 
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z\Z", re.ASCII)

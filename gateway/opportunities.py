@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -19,13 +19,14 @@ from gateway.connections import Connection
 from gateway.ending import end
 from gateway.errors import CallFailed, FieldError, Outcome, Problem
 from gateway.explaining import explain
-from gateway.failures import bad_answer, problem_of_failure, problem_of_reply
+from gateway.failures import bad_answer, problem_of_denial, problem_of_failure, problem_of_reply
 from gateway.ids import is_native
 from gateway.layers.trip import Before
 from gateway.ledger import NotApplied, Plan, leaves_of, settle
 from gateway.loop_time import loop_time
 from gateway.reading import Issue, Reading
-from gateway.stages import needs_stages, with_stage_ids
+from gateway.stage_names import StageNames
+from gateway.stages import needs_stages, settles, with_stage_ids
 from gateway.state.store import StateUnavailable
 from gateway.strict_json import Json
 from gateway.waiting import Waiting
@@ -106,6 +107,7 @@ class Opportunities:
         self._untold: set[str] = set()
         """Versions that should have gone up and have not yet."""
         self._telling: asyncio.Task[None] | None = None
+        self._stage_names = StageNames(connection)
 
     @property
     def adapter(self) -> Adapter:
@@ -136,7 +138,24 @@ class Opportunities:
         if read.opportunity["native_id"] != native_id:
             reply.discard()  # it may be the answer to another question, and the next one's is still to come
             raise bad_answer("other_id", call, self.name)
+        stage = read.opportunity.get("stage")
+        if stage is not None and "name" not in stage and self.adapter.names_in_lists:
+            return await self._with_stage_name(read, stage.get("id"), ask)
         return read
+
+    async def _with_stage_name(self, read: Read, stage_id: str | None, ask: Ask) -> Read:
+        """The record with its stage's name, if that can be had in half of the time that is left."""
+        if stage_id is None:
+            return read
+        now, adapter = loop_time(), self.adapter
+        # Not what the last calls of a budget are kept for, nor what a request's own calls are counted by.
+        aside = msgspec.structs.replace(ask, deadline=now + (ask.deadline - now) / 2, urgent=False)
+        await self._stage_names.look_for(stage_id, aside.deadline, lambda call: self.send(call, aside))
+        if self.adapter is adapter:
+            return read
+        reading = self.adapter.table.read(read.record)
+        opportunity = {**read.opportunity, **reading.values, "extensions": reading.extensions}
+        return Read(opportunity, reading, read.record, read.whole)
 
     def answer(self, read: Read, ask: Ask) -> Answer:
         """The opportunity with its issues, and with what `explain` and `raw` ask for."""
@@ -351,7 +370,8 @@ class Opportunities:
             self._refuse_all(plan(self.adapter.table, _without_stage(fields), operations, self.adapter.title).refused)
         wanted, refused = dict(fields), list[NotApplied]()
         if needs_stages(self.adapter, wanted):
-            wanted, refused = with_stage_ids(self.adapter, wanted, await self._stages(ask))
+            known = await self._stages(wanted, ask)
+            wanted, refused = with_stage_ids(self.adapter, wanted, known)
         self._complete_dates(wanted, operations)
         planned = plan(self.adapter.table, wanted, operations, self.adapter.title)
         planned.refused[:0] = refused
@@ -383,11 +403,34 @@ class Opportunities:
         elif "expected_close.on" in writable and "on" not in close:
             fields["expected_close"] = {**close, "on": None if close["at"] is None else close["at"][:10]}
 
-    async def _stages(self, ask: Ask) -> list[Stage]:
-        if not hasattr(self.adapter, "stages"):
-            return list(self.adapter.known_stages)
-        reply = await self.send(self.adapter.stages(), ask, writing=True)
-        return list(self.adapter.stages_of(reply.body))
+    async def _stages(self, fields: Mapping[str, Json], ask: Ask) -> list[Stage]:
+        """The stages among which `fields` choose: all, or where only lists tell them as many as it takes, if they show."""
+        if hasattr(self.adapter, "stages"):
+            reply = await self.send(self.adapter.stages(), ask, writing=True)
+            return list(self.adapter.stages_of(reply.body))
+        if self.adapter.names_in_lists:
+            await self._look_for_stages(fields, ask)
+        return list(self.adapter.known_stages)
+
+    async def _look_for_stages(self, fields: Mapping[str, Json], ask: Ask) -> None:
+        def settled() -> bool:
+            return settles(self.adapter, fields, self.adapter.known_stages)
+
+        def send(call: Call) -> Awaitable[Reply]:
+            return self.send(call, ask, writing=True)
+
+        stage = fields.get("stage")
+        if stage is not None and "id" in stage:
+            if not settled():
+                await self._stage_names.look_for(stage["id"], ask.deadline, send)
+            return
+        try:
+            await self._stage_names.look_until(settled, ask.deadline, send)
+        except TimeoutError:
+            raise Problem(
+                "provider-timeout", "The deadline passed before anything was sent.",
+                connection=self.name, outcome="not_applied",
+            ) from None  # fmt: skip
 
     async def _read_back(self, native_id: str, answered: Read | None, ask: Ask) -> tuple[Read | None, Problem | None]:
         """(the record as the provider now has it, why it could not be read). A whole answer need not be read again."""
@@ -464,10 +507,14 @@ class Opportunities:
         except CallFailed as failure:
             problem = problem_of_failure(failure, call, self.name)
         else:
-            if reply.status < 400:
+            if reply.status >= 400:
+                problem = problem_of_reply(self.adapter, reply, call, self.name, self.connection.secret)
+            elif self.adapter.denies(reply):
+                reply.discard()  # whichever half of it is wrong, its connection is trusted no more
+                problem = problem_of_denial(self.adapter, reply, call, self.name, self.connection.secret)
+            else:
                 ask.wrote = ask.wrote or not call.is_read
                 return reply
-            problem = problem_of_reply(self.adapter, reply, call, self.name, self.connection.secret)
         finally:
             ask.waiting.end()
         ask.wrote = ask.wrote or problem.outcome == "unknown"

@@ -98,26 +98,38 @@ class _Planner:
             self.place(group.parts[name], f"{path}.{name}", inner)
 
     def _clear(self, node: Node, path: str) -> None:
-        """Null for a whole object or list: every leaf below that can be cleared is."""
-        before = len(self.plan.sent)
-        self._clear_below(node, path)
-        if len(self.plan.sent) == before:
+        """Null for a whole object or list: every leaf below that can be cleared is, and the others are named."""
+        sent, refused = len(self.plan.sent), len(self.plan.refused)
+        if not self._clear_below(node, path, None):
+            del self.plan.sent[sent:], self.plan.refused[refused:]
             self._refuse(path, [] if isinstance(node, Many) else None, f"{self.provider} cannot remove it")
 
-    def _clear_below(self, node: Node, path: str) -> None:
+    def _clear_below(self, node: Node, path: str, gone: str | None) -> bool:
+        """Whether anything goes out for it. `gone`: the call that clears the id of what this leaf is told of, with which it
+        goes from the record, whether or not it can be written."""
         match node:
             case Leaf(row):
-                dependent = row.follows or row.mirrors
-                if row.pointers and not dependent and row.clear and self._operation(row):
-                    self._leaf(row, path, None)
+                if not row.pointers:
+                    return False
+                if gone is not None and not (row.clear and self._operation(row)):
+                    self.plan.sent.append(Sent(path, None, gone))
+                    return False
+                before = len(self.plan.sent)
+                self._leaf(row, path, None)
+                return len(self.plan.sent) > before and not (row.follows or row.mirrors)
             case Group(parts):
-                for name, part in parts.items():
-                    self._clear_below(part, f"{path}.{name}")
+                id_ = parts.get("id")
+                if isinstance(id_, Leaf) and id_.row.clear:
+                    gone = self._operation(id_.row) or gone
+                return any([self._clear_below(part, f"{path}.{name}", gone) for name, part in parts.items()])
             case Many(items, element):
                 if items.pointer is None:
-                    self._clear_below(element, f"{path}[0]")
+                    return self._clear_below(element, f"{path}[0]", gone)
+                before = len(self.plan.sent)
+                self._list(node, path, [])
+                return len(self.plan.sent) > before
             case Nothing():
-                pass
+                return False
 
     def _single(self, node: Many, path: str, value: Json) -> None:
         if not value:

@@ -65,7 +65,7 @@ BEYOND_A_SCHEMA = {
         r"cursor: use `page\.next_cursor` of the page before.*",  # one that this gateway has not given
     ),
     "invalid-opportunity": (
-        r"stage\.name: .* stages are called so; .*",
+        r"stage\.name: .* (stages are|is) called so; .*",
         r"status: the stage means (open|won|lost|closed)",
         r"expected_close: `on` is not the day in UTC of `at`",
         r"amount\.value: .*more than .* digits.*",

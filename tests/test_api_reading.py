@@ -536,6 +536,19 @@ def test_explain_tells_for_every_field_where_it_came_from_or_why_there_is_nothin
     assert spott["source"]["reason"] == "unsupported"
 
 
+def test_explain_names_places_that_the_record_has_and_a_rule_for_each(rig: Rig) -> None:
+    record = put(documented("raze"), "/responsible_user", None)
+    raze = rig.read("raze", record, "?explain=true").meta["explain"]
+    assert raze["owner"] == {"reason": "empty", "from": ["/responsible_user"]}
+    spott = rig.read("spott", SPOTT_BYTES, "?explain=true").meta["explain"]
+    bare = put(put(documented("spott"), "/owner", None), "/stage/stage/a~b", 1)
+    assert rig.read("spott", bare, "?explain=true").meta["explain"]["owner"] == {"reason": "empty", "from": ["/owner"]}
+    assert [name for told in (raze, spott) for name, one in told.items() if not one.get("rule", "said")] == []
+    assert spott["contacts"]["from"] == ["/clientTeam/clientTeam"]
+    assert spott["contacts"]["rule"].startswith("each in the list: a string, kept as it is; the parts of the name")
+    assert "customText" in spott["custom_fields"]["rule"]
+
+
 def test_explain_tells_what_was_not_told_and_what_could_not_be_read(rig: Rig) -> None:
     record = put(without(documented("raze"), "/notes"), "/updated_at", "soon")
     explained = rig.read("raze", record, "?explain=true").meta["explain"]

@@ -392,6 +392,35 @@ def test_clearing_the_owner_is_applied_and_reads_as_null(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize(
+    ("patch", "applied", "left"),
+    [
+        ({"contacts": []}, ["contacts[0].emails[0].address", "contacts[0].phones[0].number", "contacts[0].title"],
+         ["contacts[0].company.name", "contacts[0].linkedin_url", "contacts[0].name"]),
+        ({"contacts": None, "company": None},
+         ["company", "contacts[0].company.name", "contacts[0].emails[0].address", "contacts[0].phones[0].number",
+          "contacts[0].title"], ["contacts[0].linkedin_url", "contacts[0].name"]),
+        ({"amount": None}, ["amount.value"], ["amount.currency"]),
+    ],
+)  # fmt: skip
+def test_what_stays_of_a_whole_that_was_to_be_cleared_is_named(
+    rig: Rig, patch: Any, applied: list[str], left: list[str]
+) -> None:
+    answer = rig.patch_raze(patch)
+    assert ledger(answer) == (applied, [(field, "unsupported") for field in left])
+    assert all(entry(answer, field)["detail"] for field in left)
+    problem = assert_problem(rig.patch_raze(patch, STRICT), 422, "not-writable")
+    assert sorted(fields_of(problem)) == left
+    assert rig.sent(rig.raze) == []
+
+
+def test_a_whole_of_which_nothing_is_stored_is_cleared_although_not_all_of_it_can_be(rig: Rig) -> None:
+    rig.patch_raze({"description": None})
+    answer = rig.patch_raze({"contacts": []}, keep=None, says={("GET", "one"): Says(200, {"success": True, "data": {
+        "id": RAZE, "name": None, "company": None, "linkedin_url": None}})})  # fmt: skip
+    assert ledger(answer) == (["contacts"], [])
+
+
+@pytest.mark.parametrize(
     ("patch", "sent"),
     [
         ({"description": None}, {"description": None}),
@@ -484,6 +513,21 @@ def test_a_member_that_cannot_be_written_so_is_refused_by_name_and_nothing_is_se
     assert problem["outcome"] == "not_applied"
     assert rig.raze.seen == [] or connection == "spott"
     assert rig.spott.seen == [] or connection == "raze"
+
+
+@pytest.mark.parametrize(
+    ("patch", "message"),
+    [
+        ({"stage": None}, "should be an object"), ({"stage": "new"}, "should be an object"),
+        ({"amount": "5"}, "should be an object"), ({"contacts": [5]}, "should be an object"),
+        ({"contacts": {"title": "x"}}, "should be a valid list"), ({"name": 5}, "should be a valid string"),
+        ({"contacts": [{"emails": [{"primary": 1}]}]}, "should be a valid boolean"),
+        ({"owner": {}}, "is required"), ({"amount": {"currency": "eur"}}, "String should match pattern '^[A-Z]{3}$'"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_member_is_said_in_the_words_of_json(rig: Rig, patch: Any, message: str) -> None:
+    problem = assert_problem(rig.patch_raze(patch), 422, "invalid-opportunity")
+    assert [one["message"] for one in problem["errors"]] == [message]
 
 
 def test_a_draft_needs_a_name_of_at_least_one_character(rig: Rig) -> None:
@@ -619,6 +663,8 @@ def test_what_a_provider_cannot_hold_is_named_and_the_rest_is_written(rig: Rig) 
     answer = rig.patch_spott({"source": "x", "amount": {"value": "1", "currency": "EUR"}, "name": "n"})
     assert rig.sent(rig.spott)[0][2] == {"name": "n"}
     assert {field.partition(".")[0] for field, _ in ledger(answer)[1]} == {"source", "amount"}
+    told = [one["detail"] for one in answer.meta["not_applied"] if one["field"].startswith("amount")]
+    assert told and all("cannot be written" in detail for detail in told)  # no setting would make it so
 
 
 def test_a_patch_of_which_nothing_can_be_held_sends_no_write(rig: Rig) -> None:
@@ -1011,6 +1057,52 @@ def test_a_delete_is_a_204_without_a_body(rig: Rig) -> None:
     assert answer.headers["x-crm-connection"] == "raze"
     assert "x-request-id" in answer.headers and "server-timing" in answer.headers
     assert rig.sent(rig.raze) == [("DELETE", f"/opportunities/{RAZE}", None)]
+
+
+WHY = {"code": "CONFLICT", "message": f"open invoices, key-of-raze, {CANARY}"}
+DENIALS = (
+    {"success": False, "error": WHY}, {"success": False, "error": WHY, "data": {"id": RAZE, "name": "Jane"}},
+    {"error": WHY}, {"success": False},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("body", DENIALS, ids=["error", "with a record", "no success", "no error"])
+@pytest.mark.parametrize(
+    ("method", "operation", "patch"),
+    [
+        ("DELETE", "one", None), ("POST", "all", {"name": "Jane"}), ("PUT", "one", {"description": "x"}),
+        ("PATCH", "stage", {"status": "won"}), ("GET", "one", None), ("GET", "all", None),
+    ],
+)  # fmt: skip
+def test_a_success_that_says_of_itself_that_it_is_none_is_told_as_no_success(
+    rig: Rig, method: str, operation: str, patch: Any, body: Any
+) -> None:
+    rig.raze.play(FakeRaze({(method, operation): Says(200, body)}))
+    target = "/v1/opportunities" + (f"/raze:{RAZE}" if operation != "all" else "")
+    if patch is None:
+        answer = ask(f"{rig.url}{target}", method)
+    else:
+        answer = rig.write("POST" if method == "POST" else "PATCH", target, patch)
+    problem = assert_problem(answer, 502, "provider-bad-answer")
+    assert problem.get("outcome") == (None if method == "GET" else "unknown")
+    assert problem["provider"]["status"] == 200
+    if "error" in body:
+        assert problem["provider"]["code"] == "CONFLICT"
+        assert "open invoices" in problem["provider"]["message"] and b"key-of-raze" not in answer.body
+    assert len(rig.sent(rig.raze)) == (method != "GET")
+
+
+def test_a_stage_call_that_denies_its_success_fails_beside_an_update_that_took(rig: Rig) -> None:
+    answer = rig.patch_raze(BOTH, says={("PATCH", "stage"): Says(200, {"success": False, "error": WHY})})
+    assert ledger(answer) == (["description"], [("status", "failed")])
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"success": True, "error": WHY}, {"success": None, "error": None}, {"error": "none"}]
+)
+def test_a_delete_that_does_not_say_that_it_failed_is_one(rig: Rig, body: Any) -> None:
+    rig.raze.play([Says(200, body)])
+    assert ask(f"{rig.url}/v1/opportunities/{RAZE}", "DELETE").status == 204
 
 
 def test_a_delete_of_what_is_gone_is_not_found(rig: Rig) -> None:

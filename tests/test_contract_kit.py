@@ -214,6 +214,16 @@ class OwnTableOfStatuses(GetRaze):
         return "no-such-code" if reply.status == 418 else None
 
 
+class DeniesEverything(GetRaze):
+    def denies(self, reply: Reply) -> bool:
+        return reply.status == 200
+
+
+class RaisingDenial(Spott):
+    def denies(self, reply: Reply) -> bool:
+        return reply.body["ok"] is False
+
+
 class WaitLost(GetRaze):
     def problem(self, reply: Reply) -> Rejection:
         return replace(super().problem(reply), retry_after=None)
@@ -618,6 +628,8 @@ FAULTS: tuple[tuple[type[Adapter], str], ...] = (
     (PeeksAround, "test_only_declared_places_are_read"),
     (MisspeltPlace, "test_every_declared_place_is_read"),
     (DeafToOneOfTwo, "test_every_declared_place_is_read"),
+    (DeniesEverything, "test_no_reply_makes_the_adapter_fail"),
+    (RaisingDenial, "test_no_reply_makes_the_adapter_fail"),
     (RaisingLearn, "test_learning_is_a_pure_function"),
     (ChangingLearn, "test_learning_is_a_pure_function"),
     (FickleLearn, "test_learning_is_a_pure_function"),

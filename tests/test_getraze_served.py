@@ -104,6 +104,9 @@ def test_a_create_without_pipeline_and_stage_is_refused_before_anything_is_sent(
     answer = send(url, "POST", "opportunities", {"name": "Stray"}, connection="bare")
     assert (answer.status, answer.json["code"], answer.json["outcome"]) == (422, "not-writable", "not_applied")
     assert "pipeline_id" in answer.json["detail"]
+    assert (answer.json["origin"], answer.json.get("errors")) == ("gateway", None)
+    told = ask(f"{url}/problems/not-writable").body.decode()
+    assert "config.yaml" in told and "Without `errors`" in told
 
 
 def test_a_create_says_that_the_deals_value_is_not_taken(url: str) -> None:

@@ -1,9 +1,11 @@
 """Reading, writing, rendering and the ledger to the letter: what a changed line of the mapping would change."""
 
+from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
+from typing_extensions import is_typeddict
 
 from adapters.getraze.fields import documented
 from adapters.getraze.served import served
@@ -11,7 +13,8 @@ from adapters.spott.fields import spott
 from gateway import codecs
 from gateway.codecs import MISSING, Inexact, Unreadable, instant, joined, kind
 from gateway.fields import Table, TableError
-from gateway.ledger import NotApplied, Plan, Sent, compare, leaves_of, lookup, settle
+from gateway.ledger import DECIMALS, NotApplied, Plan, Sent, compare, equal, leaves_of, lookup, settle
+from gateway.opportunity import DecimalString, Opportunity
 from gateway.pointer import escape, leaves, put, tokens
 from gateway.rendering import render
 from gateway.statuses import status_of_open_flag, status_of_word
@@ -34,6 +37,9 @@ DRAFT: dict[str, Json] = {
 NULLS: dict[str, Json] = dict.fromkeys(
     ("description", "amount", "company", "owner", "contacts", "source", "expected_close")
 )
+
+ONE_NAME = "GetRaze has one name for contact and opportunity: write the opportunity's `name`"
+ONE_NAME_SERVED = "GetRaze takes one name for contact and opportunity: write the opportunity's `name`"
 
 
 def _plan(table: Table, fields: dict[str, Json], *calls: str) -> tuple[Json, list[str], list[str]]:
@@ -115,9 +121,12 @@ def test_a_whole_draft_goes_where_spott_keeps_it() -> None:
     ("table", "body", "refused"),
     [
         (DOCUMENTED, dict.fromkeys(("notes", "deal_value", "company", "responsible_user_id", "position", "email", "phone")),
-         {"source": "P takes it only on create"}),
+         {"source": "P takes it only on create", "amount.currency": "P cannot remove it",
+          "contacts[0].name": ONE_NAME, "contacts[0].linkedin_url": "P takes it only on create"}),
         (SERVED, dict.fromkeys(("notes", "company", "owner_user_id", "title", "email", "phone", "profile_url")),
-         {"amount": "P cannot remove it", "source": "P takes it only on create", "expected_close": "P cannot remove it"}),
+         {"amount": "P cannot remove it", "source": "P takes it only on create", "expected_close": "P cannot remove it",
+          "contacts[0].id": "GetRaze links a contact by its e-mail, not by an id", "contacts[0].name": ONE_NAME_SERVED,
+          "contacts[0].avatar_url": "GetRaze's server takes no picture of a contact"}),
         (SPOTT, {"description": None, "ownerId": None, "clientTeam": [], "closeDate": {"target": None}},
          {"amount": "P cannot remove it", "company": "P cannot remove it"}),
     ],
@@ -359,16 +368,54 @@ def test_the_ledger_tells_what_took() -> None:
     ("value", "stored", "reason"),
     [
         ("2024-01-01T00:00:00.123456Z", "2024-01-01T00:00:00Z", "coerced"),
-        ("2024-01-01T00:00:01Z", "2024-01-01T00:00:00Z", "unsupported"), ("1.5", "1", "coerced"),
-        ("1.5", "3", "unsupported"),
+        ("2024-01-01T00:00:01Z", "2024-01-01T00:00:00Z", "unsupported"), ("1.5", "3", "unsupported"),
         ("2", "1", "unsupported"), ("abc", "ab", "coerced"), ("abc", "", "unsupported"), ("a", "b", "unsupported"),
-        (None, [], None), (None, "x", "unsupported"), ("1.0", "1.00", None), (5, "5", "unsupported"),
+        (None, [], None), (None, "x", "unsupported"), (5, "5", "unsupported"),
     ],
 )  # fmt: skip
 def test_a_leaf_is_held_otherwise_or_not_at_all(value: Json, stored: Json, reason: str | None) -> None:
     entry = compare("a", value, {"a": stored}, "why")
     assert (entry.reason if entry is not None else None) == reason
     assert compare("b", value, {"a": stored}, "why") is not None
+
+
+@pytest.mark.parametrize(
+    ("sent", "stored", "of_text", "of_money"),
+    [
+        ("1.50", "1.5", "coerced", None), ("10", "1e1", "ignored", None), ("0", "0.0", "ignored", None),
+        ("-0", "0", "ignored", None), ("10", "10.4", "ignored", "coerced"), ("100", "10", "coerced", "ignored"),
+        ("1.5", "1.5 ", "coerced", "ignored"), ("7", "7", None, None),
+    ],
+)  # fmt: skip
+def test_only_a_number_is_compared_by_its_value(
+    sent: str, stored: str, of_text: str | None, of_money: str | None
+) -> None:
+    """A text that looks like one is cut, changed or kept like any other text; and money is never cut text."""
+    for path, held, reason in (
+        ("name", {"name": stored}, of_text), ("contacts[0].title", {"contacts": [{"title": stored}]}, of_text),
+        ("amount.value", {"amount": {"value": stored}}, of_money),
+    ):  # fmt: skip
+        applied, left = settle(Plan({}, [Sent(path, sent, "u")], []), held, {})
+        assert ([one.reason for one in left], bool(applied)) == ([reason] if reason else [], reason is None)
+        assert equal(sent, stored, path) is (reason is None)
+
+
+def test_the_leaves_that_are_numbers_are_those_that_the_model_says() -> None:
+    def decimals(of: Any, path: str) -> Iterator[str]:
+        for name, hint in get_type_hints(of, include_extras=True).items():
+            yield from (f"{path}{name}" for part in _parts(hint) if part == DecimalString)
+            yield from (
+                found for part in _parts(hint) if is_typeddict(part) for found in decimals(part, f"{path}{name}.")
+            )
+
+    assert set(decimals(Opportunity, "")) == DECIMALS
+
+
+def _parts(hint: Any) -> Iterator[Any]:
+    """A type hint and all that it is made of."""
+    yield hint
+    for part in get_args(hint) if hint != DecimalString else ():
+        yield from _parts(part)
 
 
 def test_canonical_paths_are_found() -> None:

@@ -130,10 +130,17 @@ class GetRaze(Adapter):
         return tuple(f"{sign}{name}" for name in _SERVED_SORTS for sign in ("", "-"))
 
     @property
+    def names_in_lists(self) -> bool:  # type: ignore[override]  # depends on the dialect
+        """Served: a record that is read by its id tells its stage's id only."""
+        return self.is_served
+
+    @property
     def known_stages(self) -> tuple[Stage, ...]:
-        """Documented: its words. Served: what answers and the settings have told so far."""
+        """Documented: its words. Served: what answers have told so far, and the ids in the stage map."""
         if self.is_served:
-            return self.facts.stages
+            told = {stage.id for stage in self.facts.stages}
+            mapped = (id_ for id_ in self.stages_map if id_ not in told and re.fullmatch(_UUID, id_))
+            return (*self.facts.stages, *map(Stage, mapped))
         return tuple(Stage(word, word, order) for order, word in enumerate(STATUSES))
 
     @property
@@ -252,11 +259,20 @@ class GetRaze(Adapter):
             fields={str(name): str(what) for name, what in fields.items()} if isinstance(fields, dict) else {},
         )
 
+    def denies(self, reply: Reply) -> bool:
+        """`success` is false, or is not told where an `error` is."""
+        told = reply.body
+        if type(told) is not dict or told.get("success") is True:
+            return False
+        return told.get("success") is False or isinstance(told.get("error"), dict)
+
     def status_of_stage(self, stage: Stage) -> str | None:
-        """Documented: a word means what it says. Served: a stage named won or lost is that; the stage map adds others."""
+        """Documented: a word means what it says. Served: by the stage map; else a stage named won or lost is that, and one
+        of another name open."""
         if not self.is_served:
             return STATUS_OF_WORD.get(stage.id) or super().status_of_stage(stage)
-        return super().status_of_stage(stage) or (stage.name if stage.name in ("won", "lost") else None)
+        named = stage.name if stage.name in ("won", "lost") else None if stage.name is None else "open"
+        return super().status_of_stage(stage) or named
 
     def budget_left(self, reply: Reply) -> BudgetLeft | None:
         """The three `X-RateLimit-` headers that every answer carries."""

@@ -150,7 +150,8 @@ def _amount(attribute: tuple[str, str] | None) -> tuple[Row, ...]:
         return (
             unmapped(
                 "amount",
-                "Spott has no amount; `settings: amount_attribute` can name the custom attribute that holds it",
+                "Spott has no amount; `settings: amount_attribute` can name the custom attribute that it is read from, but "
+                "Spott's custom attributes cannot be written",
             ),
         )
     definition, code = attribute

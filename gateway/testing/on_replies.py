@@ -29,7 +29,7 @@ def replies_of(kit: Kit) -> Iterator[tuple[str, Json]]:
 
 
 def replies_never_make_it_fail(kit: Kit) -> Faults:
-    """`record`, `page`, `problem`, `code_for`, `budget_left` and `stages_of` take any reply, and change nothing in it."""
+    """No method that takes a reply (`record`, `page`, `problem`, `denies` and their kind) fails over one or changes it."""
     adapter = kit.adapter
     for where, body in replies_of(kit):
         before = exact(body)
@@ -45,6 +45,9 @@ def replies_never_make_it_fail(kit: Kit) -> Faults:
             result = _outcome(getattr(adapter, name), reply)
             if isinstance(result, Exception) or not _FITS[name](result):
                 yield f"{name}: headers {dict(reply.headers)}: gave {result!r}"[:300]
+    for exchange, step in kit.steps():
+        if step.reply.status < 300 and not step.problem and _outcome(adapter.denies, step.reply) is not False:
+            yield f"{exchange.file}: `denies` takes this success for a failure"
 
 
 def _results(kit: Kit, adapter: Adapter, body: Json) -> Iterator[tuple[str, object]]:
@@ -58,6 +61,7 @@ def _results(kit: Kit, adapter: Adapter, body: Json) -> Iterator[tuple[str, obje
         yield "stages_of", _outcome(adapter.stages_of, body)
     for name in ("problem", "code_for"):
         yield name, _outcome(getattr(adapter, name), Reply(400, {}, body))
+    yield "denies", _outcome(adapter.denies, Reply(200, {}, body))
 
 
 def _outcome(method: Callable[..., object], *arguments: object) -> object:
@@ -109,7 +113,7 @@ def _is_budget(value: object) -> bool:
 
 _FITS: Mapping[str, Callable[[object], bool]] = {
     "record": _is_record, "page": _is_page, "stages_of": _is_stages, "problem": _is_rejection, "budget_left": _is_budget,
-    "code_for": lambda code: code is None or code in CODES,
+    "code_for": lambda code: code is None or code in CODES, "denies": lambda told: type(told) is bool,
 }  # fmt: skip
 """What each method may give."""
 
@@ -181,6 +185,8 @@ def asking_ahead_is_a_read(kit: Kit) -> Faults:
 def every_dialect_can_be_spoken(kit: Kit) -> Faults:
     """An adapter built for one of `dialect_names()` speaks it, and none is named twice."""
     names = kit.adapter_class.dialect_names()
+    if kit.adapter.names_in_lists and not kit.adapter.can("list"):
+        yield "`names_in_lists`, but there is no list"
     if len(set(names)) < len(names) or not names:
         yield f"`dialects` are {names}: each once, and one at least"
     for name in names:

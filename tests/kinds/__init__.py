@@ -43,6 +43,7 @@ class Kind:
     """What a provider sends instead of its answer.
 
     `read`, `create` and `update` are what each comes to; `outcome` is what a write that failed is told to be.
+    `denied_by`: the speakers in whose words it says that the call failed, so that not even an update is looked at again.
     `kept`: the connection may serve another request, since the answer was whole and is only not a welcome one.
     """
 
@@ -52,6 +53,7 @@ class Kind:
     create: Comes = ""
     update: Comes = ""
     outcome: Outcome = "unknown"
+    denied_by: tuple[str, ...] = ()
     kept: bool = False
     wait: float = 0.0
     """Seconds after which all of it has come: a request sent earlier may be answered by the rest of it."""
@@ -62,8 +64,10 @@ class Kind:
             return method == "GET"
         return not self.kept and self.comes_to(method) != SERVED
 
-    def comes_to(self, method: str) -> Comes:
+    def comes_to(self, method: str, speaker: str = "") -> Comes:
         """What a request of the gateway's caller with this method comes to."""
+        if speaker in self.denied_by:
+            return self.read
         return {"GET": self.read, "POST": self.create, "PATCH": self.update}[method] or self.read
 
 

@@ -83,7 +83,7 @@ class Caller:
         wrong = []
         kind = cell.kind
         _, got, seconds = self.request(kind, cell.method, connection)
-        wanted = kind.comes_to(cell.method)
+        wanted = kind.comes_to(cell.method, cell.speaker)
         try:
             if wanted == SERVED:
                 assert got.status == (201 if cell.method == "POST" else 200), (got.status, got.body[:300])
