@@ -31,7 +31,7 @@ from gateway.opportunities import Answer
 from gateway.state import claims
 from gateway.state.claims import Claim
 from gateway.state.holders import here
-from gateway.state.store import RecordTaken, StateUnavailable, Store, Transition, UnsafeStore
+from gateway.state.store import Place, RecordTaken, StateUnavailable, Store, Transition, UnsafeStore
 from gateway.strict_json import Json, dumps
 
 T = TypeVar("T")
@@ -179,10 +179,10 @@ class Idempotency:
         task.add_done_callback(self._ended)
         return await asyncio.shield(task)
 
-    async def outcomes(self) -> list[Claim]:
-        """Writes whose outcome is or was unknown. Raises `Problem`."""
+    async def outcomes(self, limit: int, after: Place | None) -> list[Claim]:
+        """Writes whose outcome is or was unknown, as `Store.outcomes` has them. Raises `Problem`."""
         try:
-            return await self.store.outcomes()
+            return await self.store.outcomes(limit, after)
         except (StateUnavailable, UnsafeStore) as error:
             raise self._away(error, None) from None
 
