@@ -10,6 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -24,10 +25,10 @@ from gateway.ledger import Plan, Sent
 from gateway.settling import LONGEST, Settler
 from gateway.state.claims import Claim
 from gateway.state.opening import state_of
-from tests.live import Says, Seen, StandIn, ask, assert_problem, fields_of, running_gateway
-from tests.operating import until
+from tests.live import Says, Seen, StandIn, ask, assert_problem, fields_of, running_gateway, send
+from tests.operating import Server, until
 from tests.state_server import patience, state_url
-from tests.test_idempotency import Raze, create, raze
+from tests.test_idempotency import DRAFT, Raze, create, raze
 
 __all__ = ["raze"]
 
@@ -206,3 +207,116 @@ def test_a_provider_that_says_nothing_delays_no_other(state: str, raze: Raze, tm
                 assert not ended and len(outcomes(url, connection="dead", outcome="unknown")) == 40
         finally:
             over.set()
+
+
+# --- a reload, and the end, while the store is away -------------------------------------------------------------------
+
+
+def test_how_a_write_ended_is_written_down_after_a_reload(raze: Raze, tmp_path: Path) -> None:
+    cut = threading.Event()
+
+    def answer(seen: Seen) -> Says:
+        if seen.method == "POST":
+            cut.wait(30)
+        return raze(seen)
+
+    raze.fault, raze.applies = lambda: Says(then="cut"), False
+    with StandIn(answer) as provider:
+        (tmp_path / "config.yaml").write_text(config(raze=provider.url))
+        with Server(tmp_path) as server, ThreadPoolExecutor(2) as pool:
+            first = pool.submit(create, server.url, "k")
+            keyless = pool.submit(send, f"{server.url}/v1/opportunities", "POST", json.dumps(DRAFT))
+            until(lambda: 'in_flight{connection="raze"} 2' in ask(f"{server.url}/metrics").body.decode())
+            with locked(tmp_path / "gateway.db"):
+                cut.set()
+                for write in (first, keyless):
+                    assert write.result().json["outcome"] == "unknown"
+                assert server.reload().returncode == 0
+                until(lambda: "the configuration was reloaded" in server.log)
+                time.sleep(1.0)  # and the gateway before has been closed
+            until(lambda: len(outcomes(server.url, outcome="not_applied")) == 2)
+            assert {(one["keyed"], one["settled_by"]) for one in outcomes(server.url)} == {
+                (True, "look-up"),
+                (False, "look-up"),
+            }
+
+
+def test_what_could_not_be_written_down_before_the_end_is_logged(raze: Raze, tmp_path: Path) -> None:
+    asked = threading.Event()
+
+    def answer(seen: Seen) -> Says:
+        if seen.method == "POST":
+            asked.set()
+            time.sleep(1.0)
+        return raze(seen)
+
+    raze.fault = lambda: Says(then="cut")
+    with StandIn(answer) as provider:
+        (tmp_path / "config.yaml").write_text(config(raze=provider.url))
+        with Server(tmp_path, "--drain-seconds", "0") as server, ThreadPoolExecutor(2) as pool:
+            write = pool.submit(send, f"{server.url}/v1/opportunities", "POST", json.dumps(DRAFT))
+            asked.wait(30)
+            with locked(tmp_path / "gateway.db"):
+                assert write.result().json["outcome"] == "unknown"
+                assert server.stop() == 0
+            assert (
+                "a create at raze without a key: its outcome is unknown, and that was written down nowhere"
+                in server.log
+            )
+
+
+class locked:
+    """While entered, nobody else writes to this file."""
+
+    def __init__(self, path: Path) -> None:
+        self._held = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
+
+    def __enter__(self) -> None:
+        self._held.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, *_: object) -> None:
+        self._held.execute("ROLLBACK")
+        self._held.close()
+
+
+# --- what callers and operators are told ------------------------------------------------------------------------------
+
+
+def test_the_first_answer_and_the_repeats_agree_on_whether_to_repeat(raze: Raze, tmp_path: Path) -> None:
+    with StandIn(raze) as provider, running_gateway(config(raze=provider.url, blind=provider.url), tmp_path) as url:
+        raze.fault = lambda: Says(then="cut")
+        told = [assert_problem(create(url, "k", X_CRM_Connection="blind"), 504, "provider-timeout") for _ in range(2)]
+        assert {(one["outcome"], one["retryable"], one["retry_after"]) for one in told} == {("unknown", True, 1)}
+        plain = assert_problem(send(f"{url}/v1/opportunities", "POST", json.dumps(DRAFT)), 504, "provider-timeout")
+        assert (plain["outcome"], plain["retryable"]) == ("unknown", False) and "retry_after" not in plain
+
+
+CLI: list[tuple[list[str], str | None]] = [
+    (["create"], json.dumps(NAME)), (["update", "raze:opp_1"], json.dumps(NAME)), (["delete", "raze:opp_1"], None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "given"), CLI, ids=["create", "update", "delete"])
+def test_a_write_of_the_command_line_that_is_lost_is_listed(
+    tmp_path: Path, command: list[str], given: str | None
+) -> None:
+    run = CliRunner()
+
+    def cut(seen: Seen) -> Says:
+        return Says(then="cut")
+
+    with StandIn(cut) as provider:
+        path = tmp_path / "config.yaml"
+        path.write_text(config(raze=provider.url))
+        assert run.invoke(main, [*command, "--config", str(path)], input=given).exit_code == 1
+        [told] = json.loads(run.invoke(main, ["outcomes", "--json", "--config", str(path)]).stdout)["data"]
+    assert (told["connection"], told["operation"], told["outcome"]) == ("raze", command[0], "unknown")
+    assert (told["keyed"], told["holder_gone"]) == (False, True)
+
+
+def test_a_write_of_the_command_line_is_not_sent_where_it_could_not_be_remembered(tmp_path: Path) -> None:
+    with StandIn([Says(201)]) as provider:
+        path = tmp_path / "config.yaml"
+        path.write_text(config(state=f"sqlite:///{tmp_path}/nowhere/gateway.db", raze=provider.url))
+        told = CliRunner().invoke(main, ["create", "--json", "--config", str(path)], input=json.dumps(NAME))
+        assert told.exit_code == 1 and "state-store-unavailable" in told.output and not provider.seen
