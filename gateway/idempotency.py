@@ -209,7 +209,8 @@ class Idempotency:
         try:
             return await work()
         except BaseException as error:
-            if error.outcome == "unknown" if isinstance(error, Problem) else guard.sent:
+            unknown = error.outcome == "unknown" if isinstance(error, Problem) else guard.sent
+            if unknown:
                 task = asyncio.create_task(self._note(write, guard))
                 self._running.add(task)
                 task.add_done_callback(self._ended)
