@@ -95,6 +95,11 @@ class Connection:
         if self._circuit is not None:
             await self._circuit.look()
 
+    async def may_look_up(self, *, old: bool) -> bool:
+        """Whether one more look-up for a write of unknown outcome is within its share of the budget, and if so, that it is
+        counted. `old`: such as others, younger ones, come before."""
+        return await self._purse.look_up(old)
+
     def _learn(self, call: Call, reply: Reply) -> None:
         """What an answer that went well tells of the server: read from then on by what is known."""
         facts = self.adapter.learn(call, reply)

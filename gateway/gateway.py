@@ -15,6 +15,7 @@ from gateway.idempotency import Idempotency, kept
 from gateway.ids import is_native, split
 from gateway.metrics import STATE_ERRORS
 from gateway.opportunities import Opportunities
+from gateway.reporting import Reports
 from gateway.settling import Settler
 from gateway.state.opening import state_of
 from gateway.state.store import State, StateUnavailable
@@ -31,12 +32,16 @@ class Gateway:
     Reads and writes work without `open`, but no Idempotency-Key is taken then, and nothing is shared with other processes.
     """
 
-    def __init__(self, config: Config, base_urls: Mapping[str, str], state: State | None = None) -> None:
-        """`state`: one that is open already, to be used instead of the configuration's own."""
+    def __init__(self, config: Config, base_urls: Mapping[str, str], before: "Gateway | None" = None) -> None:
+        """`before`: one that is open, whose state is taken over, and with it what the store is still to be told."""
         self.config = config
         self.callers = Callers(config.callers)
-        self.state: State | None = state_of(config.state, config.folder) if state is None else state
-        self._given = state is not None
+        given = None if before is None else before.state
+        self.state: State | None = state_of(config.state, config.folder) if given is None else given
+        self._given = given is not None
+        self.reports: Reports | None = None if before is None else before.reports
+        if self.reports is None and self.state is not None:
+            self.reports = Reports(self.state.store)
         board = None if self.state is None else self.state.board
         self.connections = Connections(config, base_urls, SANDBOX_KEY, board)
         keep = config.cache
@@ -52,12 +57,12 @@ class Gateway:
 
         A store that is away is waited for, not required. Raises `UnsafeStore`.
         """
-        if self.state is None:
+        if self.state is None or self.reports is None:
             return
         keep, lag = self.config.idempotency.keep, self.config.idempotency.lookup_lag
         store = self.state.store
         self.settler = Settler(store, lag, keep, self._opportunities.get, kept)
-        self.idempotency = Idempotency(store, keep, lag, look=self.settler.look)
+        self.idempotency = Idempotency(store, self.reports, keep, lag, look=self.settler.look)
         try:
             if not self._given:
                 await self.state.open()
@@ -75,7 +80,8 @@ class Gateway:
             await self.idempotency.ready(None)
 
     async def aclose(self, *, state: bool = True) -> None:
-        """End the writes under way, then let go of everything; of the state store only if `state`."""
+        """End the writes under way, then let go of everything; of the state store, and of what it is still to be told, only
+        if `state`."""
         if self.cache is not None:
             await self.cache.aclose()
         if self.settler is not None:
@@ -86,6 +92,8 @@ class Gateway:
             await opportunities.aclose()
         await self.connections.aclose()
         if self.state is not None and state:
+            if self.reports is not None:
+                await self.reports.aclose()
             await self.state.aclose()
 
     def on(self, connection: str) -> Opportunities:

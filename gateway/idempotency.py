@@ -1,12 +1,12 @@
 """A write under an Idempotency-Key: claimed durably before a byte goes out, run once, answered alike to whoever repeats it.
 
     Idempotency.run      the whole course of one keyed write: claim, run, keep the answer; or the answer kept before
+    Idempotency.noted    a write without a key: if its outcome is unknown it is kept too, to be listed and settled
     Guard                asked before each byte that may go out: may I still send?
-    Idempotency.note     a write without a key whose outcome is unknown: kept too, so that it is listed and settled
 
 What runs is a task of its own, so that a caller who leaves does not end it. What could not be written down at the end
-(the store being away) is tried again for as long as the process lives; a process that dies before leaves a claim that
-says `sending`, which is unknown to whoever finds it, and never run again blindly.
+(the store being away) is tried again for as long as the process lives, by `reporting`; a process that ends before leaves a
+claim that says `sending`, which is unknown to whoever finds it, and never run again blindly.
 """
 
 import asyncio
@@ -23,15 +23,15 @@ import msgspec
 
 from gateway.about import About
 from gateway.adapter import Call
-from gateway.ending import end
 from gateway.errors import Problem
 from gateway.ledger import Plan
 from gateway.metrics import KEYED, STATE_ERRORS
 from gateway.opportunities import Answer
+from gateway.reporting import Report, Reports
 from gateway.state import claims
 from gateway.state.claims import Claim
 from gateway.state.holders import here
-from gateway.state.store import RecordTaken, StateUnavailable, Store, Transition, UnsafeStore
+from gateway.state.store import Place, RecordTaken, StateUnavailable, Store, Transition, UnsafeStore
 from gateway.strict_json import Json, dumps
 
 T = TypeVar("T")
@@ -41,8 +41,8 @@ BELIEVED_SECONDS = 0.5
 """How long the store is believed to be there after it said so."""
 PATIENCE_SECONDS = 3.0
 """How long an answer is held back until it is written down. After that the truth is told, and written down later."""
-REPORT_SECONDS = 0.5
-"""How long to wait between tries to write down how a write ended."""
+TRY_SECONDS = 0.1
+"""How long to wait between tries meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +148,7 @@ class Idempotency:
     """Keyed writes over a store. `keep` and `lag` are seconds; `look` settles one unknown claim now, if it can."""
 
     store: Store
+    reports: Reports
     keep: float
     lag: float
     holder: str = field(default_factory=here)
@@ -179,10 +180,10 @@ class Idempotency:
         task.add_done_callback(self._ended)
         return await asyncio.shield(task)
 
-    async def outcomes(self) -> list[Claim]:
-        """Writes whose outcome is or was unknown. Raises `Problem`."""
+    async def outcomes(self, limit: int, after: Place | None) -> list[Claim]:
+        """Writes whose outcome is or was unknown, as `Store.outcomes` has them. Raises `Problem`."""
         try:
-            return await self.store.outcomes()
+            return await self.store.outcomes(limit, after)
         except (StateUnavailable, UnsafeStore) as error:
             raise self._away(error, None) from None
 
@@ -199,8 +200,24 @@ class Idempotency:
         except (StateUnavailable, UnsafeStore) as error:
             raise self._away(error, connection) from None
 
-    async def note(self, write: Write, guard: Guard) -> None:
-        """Keep a write without a key whose outcome is unknown. What cannot be kept is logged."""
+    async def noted(self, write: Write, guard: Guard, work: Callable[[], Awaitable[T]]) -> T:
+        """What `work` makes of a write without a key. If nobody knows what became of it, that is kept.
+
+        Raises `Problem`: what `work` raised, or `state-store-unavailable` (then nothing was sent).
+        """
+        await self.ready(write.connection)
+        try:
+            return await work()
+        except BaseException as error:
+            unknown = error.outcome == "unknown" if isinstance(error, Problem) else guard.sent
+            if unknown:
+                task = asyncio.create_task(self._note(write, guard))
+                self._running.add(task)
+                task.add_done_callback(self._ended)
+                await asyncio.shield(task)
+            raise
+
+    async def _note(self, write: Write, guard: Guard) -> None:
         if guard.about is None:
             return
         asked = self._asked(write, _digest("", write.connection, secrets.token_hex(16)), keyless=True)
@@ -212,13 +229,14 @@ class Idempotency:
             claim, _ = claims.lose(claim, asked.fence, now)
             return claim, None
 
-        self._later(self._until_written(asked.key, lost))
+        what = f"a {write.operation} at {write.connection} without a key"
+        await self._write_down(
+            asked.key, lost, lost=f"{what}: its outcome is unknown, and that was written down nowhere"
+        )
 
     async def aclose(self) -> None:
-        """Wait for the writes that are under way; what is only waiting for the store is given up, and logged."""
-        await asyncio.gather(*(task for task in self._running if not task.get_name().startswith("report")),
-                             return_exceptions=True)  # fmt: skip
-        await end(self._running)
+        """Wait for the writes that are under way. What waits for the store is left to `reports`."""
+        await asyncio.gather(*self._running, return_exceptions=True)
 
     # --- claiming
 
@@ -291,7 +309,8 @@ class Idempotency:
         except Problem as problem:
             # `applied`: an update that took but could not be read back; a repeat sets the same values once more.
             if guard.sent and problem.outcome in ("unknown", "applied"):
-                problem.retry_after = problem.retry_after or max(1, round(self.lag))
+                # Under its key it may be sent again: it is answered, not made twice.
+                problem.retry_after, problem.retryable = problem.retry_after or max(1, round(self.lag)), True
                 await self._write_down(guard.key, lambda held, now: claims.lose(held, guard.fence, now))
             else:
                 await self._write_down(guard.key, lambda held, now: claims.release(held, guard.fence))
@@ -313,7 +332,9 @@ class Idempotency:
             return Course(unpacked(done.answer), True, expires)
         return Course(kept, False, expires)
 
-    async def _write_down(self, key: str, transition: Transition[T], *, patience: float = 0.0) -> T | None:
+    async def _write_down(
+        self, key: str, transition: Transition[T], *, patience: float = 0.0, lost: str = ""
+    ) -> T | None:  # fmt: skip
         """What the transition results in; None when the store cannot be asked now, and then it is told later.
 
         It is asked again for `patience` seconds. A transition that was made although the store did not say so is made
@@ -328,27 +349,13 @@ class Idempotency:
                 return None
             except (StateUnavailable, UnsafeStore) as error:
                 STATE_ERRORS.of().add()
-                if time.monotonic() + REPORT_SECONDS / 5 < until:
-                    await asyncio.sleep(REPORT_SECONDS / 5)
+                if time.monotonic() + TRY_SECONDS < until:
+                    await asyncio.sleep(TRY_SECONDS)
                     continue
                 log.warning("state store: %s; will be written down when it is back", error)
-                self._later(self._until_written(key, transition))
+                left = f"claim {key[:16]}: how its write ended was not written down: it is unknown, and looked for"
+                self.reports.later(Report(key, transition, lost or left))
                 return None
-
-    async def _until_written(self, key: str, transition: Transition[Any]) -> None:
-        while True:
-            try:
-                await self.store.change(key, transition)
-                return
-            except RecordTaken:
-                return
-            except (StateUnavailable, UnsafeStore):
-                await asyncio.sleep(REPORT_SECONDS)
-
-    def _later(self, work: Any) -> None:
-        task = asyncio.create_task(work, name="report")
-        self._running.add(task)
-        task.add_done_callback(self._ended)
 
     def _ended(self, task: "asyncio.Task[Any]") -> None:
         self._running.discard(task)

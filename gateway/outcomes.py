@@ -1,6 +1,7 @@
 """What an operator does about writes whose outcome is unknown: list them, and settle what no look-up can."""
 
 from gateway.callers import Caller
+from gateway.cursors import seal, unseal
 from gateway.errors import FieldError, Problem
 from gateway.gateway import Gateway
 from gateway.idempotency import Kept
@@ -9,15 +10,41 @@ from gateway.opportunities import Answer
 from gateway.presenting import outcome_body
 from gateway.state import claims
 from gateway.state.claims import Claim
-from gateway.state.store import RecordTaken, StateUnavailable, Store, UnsafeStore
+from gateway.state.store import Place, RecordTaken, StateUnavailable, Store, UnsafeStore
 from gateway.strict_json import Json
 
+MOST = 1000
+"""Writes on one page."""
 
-async def listed(gateway: Gateway, caller: Caller) -> list[dict[str, Json]]:
-    """Writes of the caller's connections whose outcome is or was unknown: unknown ones first, then the latest settled."""
+
+async def listed(
+    gateway: Gateway, caller: Caller, limit: int = MOST, cursor: str | None = None
+) -> tuple[list[dict[str, Json]], str | None]:
+    """(writes of the caller's connections whose outcome is or was unknown, the cursor of the page after them if there is
+    one): unknown ones first, then those that were settled, of each the latest first. Raises `Problem`.
+    """
     if gateway.idempotency is None:
-        return []
-    return [outcome_body(claim) for claim in await gateway.idempotency.outcomes() if caller.may_use(claim.connection)]
+        return [], None
+    key, binding = gateway.connections[gateway.connections.default].cursor_key, ["outcomes", caller.name]
+    after = None if cursor is None else _place(unseal(key, binding, cursor))
+    told: list[Claim] = []
+    while len(told) <= limit:
+        found = await gateway.idempotency.outcomes(limit + 1, after)
+        told += [claim for claim in found if caller.may_use(claim.connection)]
+        if len(found) <= limit:
+            break
+        after = _place_of(found[-1])
+    following = seal(key, binding, list(_place_of(told[limit - 1]))) if len(told) > limit else None
+    return [outcome_body(claim) for claim in told[:limit]], following
+
+
+def _place_of(claim: Claim) -> Place:
+    return Place(claim.word != "unknown", claim.since, claim.key)
+
+
+def _place(sealed: Json) -> Place:
+    settled, since, key = sealed
+    return Place(settled, float(since), key)
 
 
 async def settle(gateway: Gateway, id_: str, *, applied: bool, record: str | None = None) -> dict[str, Json]:

@@ -4,12 +4,18 @@ A create is looked for where its adapter says (`looking`); the record that it ma
 Absence needs two looks later than `lookup_lag` after the holder's last word, over a list that goes back far enough.
 Whatever is in between stays unknown.
 An update is settled when the record has all that was sent, a delete when the record is gone.
+
+When is the store's to say: each unknown claim has a turn, which is seldomer the older it is (`pause`): what stays
+unknown costs the provider little and hides nobody. Each connection is looked at by itself: a slow one delays no other.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 from gateway.about import About
@@ -25,14 +31,22 @@ from gateway.opportunities import Answer, Ask, Opportunities
 from gateway.state import claims
 from gateway.state.claims import Claim
 from gateway.state.holders import is_dead
-from gateway.state.store import RecordTaken, StateUnavailable, Store, UnsafeStore
+from gateway.state.store import RecordTaken, StateUnavailable, Store, Transition, UnsafeStore
 
 log = logging.getLogger("gateway")
 
 TICK = 1.0
 """Seconds between two rounds over the open claims."""
-SHORTEST, LONGEST = 0.5, 60.0
-"""Seconds between two looks for the same write: more, the longer it has been unknown."""
+SHORTEST, LONGEST = 0.5, 4 * 3600.0
+"""Seconds between two looks for the same write: as many as it has been unknown for."""
+ASKED = 60.0
+"""Seconds between two looks for the same write at most, where somebody asks for it."""
+FRESH = 60.0
+"""Seconds after the lag in which most writes are settled: later ones leave them their part of the provider's budget."""
+AT_ONCE = 8
+"""Looks under way at one connection, in this worker."""
+PAGE = 1000
+"""Claims of one connection that a round sees."""
 Sight = Literal["absent", "unclear"]
 
 
@@ -49,6 +63,8 @@ class Settler:
     on: Callable[[str], Opportunities | None]
     answered: Callable[[str, Answer], Kept]
     _task: asyncio.Task[None] | None = field(default=None)
+    _looking: dict[str, dict[str, asyncio.Task[None]]] = field(default_factory=dict)
+    """Looks under way, by connection and claim."""
 
     def start(self) -> None:
         """Begin the rounds, in the running loop."""
@@ -58,40 +74,86 @@ class Settler:
         """End the rounds; a look under way is given up, and made again by whoever comes next."""
         if self._task is not None:
             await end([self._task])
+        await end([task for tasks in self._looking.values() for task in tasks.values()])
 
     async def _rounds(self) -> None:
         while True:
-            try:
+            with self._tried():
                 await self.round()
-            except (StateUnavailable, UnsafeStore):
-                STATE_ERRORS.of().add()  # told by readyz; writes are refused meanwhile
-            except Exception as error:
-                log.error("settling failed; it is tried again: %s", where(error))
             await asyncio.sleep(TICK if self.lag >= TICK else max(0.2, self.lag))
 
+    @contextmanager
+    def _tried(self) -> Iterator[None]:
+        """What fails within is told, and done again when its turn comes."""
+        try:
+            yield
+        except (StateUnavailable, UnsafeStore):
+            STATE_ERRORS.of().add()  # told by readyz; writes are refused meanwhile
+        except Exception as error:
+            log.error("settling failed; it is tried again: %s", where(error))
+
     async def round(self) -> None:
-        """One look at every open claim whose turn it is."""
-        found = await self.store.open_claims()
-        UNKNOWN.of().set(sum(claim.word == "unknown" for claim in found))
+        """Something done about every open claim whose turn it is, or begun: looks go on beside the rounds."""
+        UNKNOWN.of().set(await self.store.unknown())
+        found = await self.store.due(PAGE)
+        crowded = {name for name, seen in Counter(claim.connection for claim in found).items() if seen >= PAGE}
+        changes: list[tuple[str, Transition[bool]]] = []
         for claim in found:
             if claim.word in ("claimed", "sending"):
-                await self.store.change(claim.key, claims.expire_lease)
+                changes.append((claim.key, claims.expire_lease))
             elif not claim.finished and is_dead(claim.holder):
-                holder = claim.holder
-                await self.store.change(claim.key, lambda held, now, dead=holder: claims.bury(held, dead, now))  # type: ignore[misc]  # mypy infers no default
-            else:
-                await self.look(claim)
+                changes.append((claim.key, partial(_bury, claim.holder)))
+            elif not self._can_look(claim) or (not self._begin(claim) and claim.connection in crowded):
+                # It makes room for those behind it: more wait for this connection than a round sees.
+                changes.append((claim.key, self._put_off))
+        for first in range(0, len(changes), AT_ONCE):
+            await asyncio.gather(*(self.store.change(*change) for change in changes[first : first + AT_ONCE]))
 
-    async def look(self, claim: Claim) -> None:
-        """Look for what became of a write, if it is time to; whatever that says is written down. Never raises `Problem`."""
+    def _begin(self, claim: Claim) -> bool:
+        """Look for this one beside everything else; False when enough looks are under way at its connection."""
+        looking = self._looking.setdefault(claim.connection, {})
+        if claim.key in looking:
+            return True
+        if len(looking) >= AT_ONCE:
+            return False
+
+        async def look() -> None:
+            with self._tried():
+                await self.look(claim, asked=False)
+
+        task = looking[claim.key] = asyncio.create_task(look(), name="look")
+        task.add_done_callback(lambda _: looking.pop(claim.key))
+        return True
+
+    def pause(self, held: Claim, now: float) -> float:
+        """Seconds from a look at this time to the next one: as many as the write has been unknown for, and no more than to
+        the end of the lag, where the first look comes that may count."""
+        age = now - held.since
+        pause = min(LONGEST, max(SHORTEST, age))
+        return min(pause, self.lag - age + 0.01) if age <= self.lag else pause
+
+    def _put_off(self, held: Claim | None, now: float) -> tuple[Claim | None, bool]:
+        return claims.put_off(held, now, again=0.0 if held is None else self.pause(held, now))
+
+    async def look(self, claim: Claim, *, asked: bool = True) -> None:
+        """Look for what became of a write, if it is time to; whatever that says is written down. Never raises `Problem`.
+
+        `asked`: somebody wants to know, so that its turn is not waited for, only what keeps questions apart.
+        """
         opportunities = self.on(claim.connection)
-        if opportunities is None or not _can_look(opportunities, claim.operation):
+        if opportunities is None or not self._can_look(claim):
             return
-        now = await self.store.now()
-        due = claim.finished and now > claim.since + self.lag
-        pause = SHORTEST if due and claim.looks else min(LONGEST, max(SHORTEST, (now - claim.since) / 4))
-        looked = await self.store.change(claim.key, lambda held, now: claims.look(held, now, pause=pause))
-        if not looked:
+
+        def begin(held: Claim | None, now: float) -> tuple[Claim | None, tuple[float, float]]:
+            if held is None or (held.turn > now and not asked):
+                return held, (0.0, 0.0)
+            age = now - held.since
+            apart = SHORTEST if held.turn <= now else min(ASKED, max(SHORTEST, age / 4))
+            held, looked = claims.look(held, now, pause=apart, again=self.pause(held, now))
+            return held, (looked, age)
+
+        looked, age = await self.store.change(claim.key, begin)
+        if not looked or not await opportunities.connection.may_look_up(old=age > self.lag + FRESH and not asked):
             return
         try:
             sight = await self._sight(claim, About.unpacked(claim.about), opportunities)
@@ -132,7 +194,9 @@ class Settler:
         opportunities = self.on(claim.connection)
         if opportunities is None:
             raise Problem("not-found", "There is no such connection any more.")
-        return await self._answer(claim, about, native_id, opportunities)
+        ask = self._ask(opportunities, about, urgent=True)  # a person waits for it
+        stored = await opportunities.read(native_id, ask)
+        return self.answered(claim.operation, opportunities.written(stored, about.plan, ask))
 
     async def _answer(self, claim: Claim, about: About, native_id: str, opportunities: Opportunities) -> Kept:
         ask = self._ask(opportunities, about)
@@ -185,11 +249,17 @@ class Settler:
         return holder is not None and holder != claim.key
 
     @staticmethod
-    def _ask(opportunities: Opportunities, about: About) -> Ask:
-        return Ask(deadline_in(opportunities.connection.timeout), explain=about.explain, raw=about.raw)
+    def _ask(opportunities: Opportunities, about: About, *, urgent: bool = False) -> Ask:
+        deadline = deadline_in(opportunities.connection.timeout)
+        return Ask(deadline, explain=about.explain, raw=about.raw, urgent=urgent)
+
+    def _can_look(self, claim: Claim) -> bool:
+        opportunities = self.on(claim.connection)
+        needed = ("look_up", "list", "get") if claim.operation == "create" else ("get",)
+        return opportunities is not None and all(
+            callable(getattr(opportunities.adapter, name, None)) for name in needed
+        )
 
 
-def _can_look(opportunities: Opportunities, operation: str) -> bool:
-    adapter = opportunities.adapter
-    needed = ("look_up", "list", "get") if operation == "create" else ("get",)
-    return all(callable(getattr(adapter, name, None)) for name in needed)
+def _bury(dead: str, held: Claim | None, now: float) -> tuple[Claim | None, bool]:
+    return claims.bury(held, dead, now)

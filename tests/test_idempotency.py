@@ -553,7 +553,7 @@ def test_a_blind_retry_of_what_is_unknown_doubles(gateway: str, raze: Raze, monk
     assert len(raze.records) == 2
 
 
-async def _no_look(self: settling.Settler, claim: claims.Claim) -> None:
+async def _no_look(self: settling.Settler, claim: claims.Claim, **_: bool) -> None:
     """Nobody looks."""
 
 

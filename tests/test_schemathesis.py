@@ -59,8 +59,8 @@ def test_an_operation_that_forgets_its_key_is_found(tmp_path: Path, monkeypatch:
 def test_an_answer_with_a_member_that_is_not_described_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def listed(*_: object) -> list[dict[str, str]]:
-        return [{"debug": "yes"}]
+    async def listed(*_: object) -> tuple[list[dict[str, str]], None]:
+        return [{"debug": "yes"}], None
 
     monkeypatch.setattr(handlers, "listed", listed)
     with running_gateway(CONFIG, tmp_path) as url:

@@ -18,7 +18,7 @@ from gateway.state import claims
 from gateway.state.claims import Claim
 from gateway.state.opening import state_of
 from gateway.state.packing import was_settled
-from gateway.state.store import RecordTaken, Store
+from gateway.state.store import Place, RecordTaken, Store
 from tests.state_server import patience, state_url
 
 KEYS = ["a", "b", "c", "d"]
@@ -149,12 +149,16 @@ class Machine(RuleBasedStateMachine):
     def bury(self, key: str) -> None:
         self.change(key, lambda held, now: claims.bury(held, "holder", now))
 
-    @rule(key=key)
-    def look(self, key: str) -> None:
+    @rule(key=key, again=soon)
+    def put_off(self, key: str, again: float) -> None:
+        self.change(key, lambda held, now: claims.put_off(held, now, again=again))
+
+    @rule(key=key, again=soon)
+    def look(self, key: str, again: float) -> None:
         looked: list[float] = []
 
         def begin(held: Claim | None, now: float) -> tuple[Claim | None, float]:
-            new, began = claims.look(held, now, pause=0)
+            new, began = claims.look(held, now, pause=0, again=again)
             looked.append(began)
             return new, began
 
@@ -183,19 +187,27 @@ class Machine(RuleBasedStateMachine):
         for key in KEYS:
             assert self.runner.run(store.claim(key)) == held.get(key)
         still = [claim for claim in held.values() if claim.word in ("claimed", "sending", "unknown")]
-        still.sort(key=lambda claim: (claim.since, claim.key))
+        still.sort(key=lambda claim: (claims.turn_of(claim), claim.key))
         assert self.runner.run(store.open_claims()) == still
         ours = [claim for claim in still if claim.connection == "crm2"]
-        assert self.runner.run(store.open_claims("crm2", 2)) == ours[:2]
+        assert self.runner.run(store.open_claims("crm2")) == ours
+        due = [claim for claim in still if claims.turn_of(claim) <= now]
+        assert self.runner.run(store.due(9)) == due
+        first = {claim.connection: claim for claim in reversed(due)}
+        assert self.runner.run(store.due(1)) == [claim for claim in due if claim is first[claim.connection]]
         unknown = [claim for claim in still if claim.word == "unknown"]
+        assert self.runner.run(store.unknown()) == len(unknown)
         settled = [claim for claim in held.values() if was_settled(claim)]
         latest = [
             claim
             for group in (unknown, settled)
             for claim in sorted(group, key=lambda claim: (claim.since, claim.key), reverse=True)
         ]
-        assert self.runner.run(store.outcomes()) == latest
+        assert self.runner.run(store.outcomes(9)) == latest
         assert self.runner.run(store.outcomes(1)) == latest[:1]
+        for n, claim in enumerate(latest):
+            place = Place(claim.word != "unknown", claim.since, claim.key)
+            assert self.runner.run(store.outcomes(2, place)) == latest[n + 1 : n + 3]
         for connection in CONNECTIONS:
             for record in ("1", "2"):
                 holder = [c.key for c in held.values() if (c.connection, c.record) == (connection, record)]
@@ -289,6 +301,39 @@ def test_claims_that_are_over_are_forgotten_in_time(url: str) -> None:
             await write(f"later{n}", 60)
         assert await how_many(store, "over") == 0
         await store.aclose()
+
+    asyncio.run(run())
+
+
+def test_all_that_is_unknown_is_told_and_no_connection_hides_another(url: str) -> None:
+    async def run() -> None:
+        state = state_of(url, Path("/"))
+        assert state is not None
+        store = state.store
+
+        def lost(key: str, since: float, connection: str) -> Claim:
+            return replace(asked(key, 1, connection), word="unknown", since=since, finished=True, turn=since)
+
+        # Many came to it in one moment, which pages have to go through all the same.
+        many = [lost(f"many{n:04}", float(n // 700), "many") for n in range(1_400)]
+        last = lost("last", 3.0, "few")
+        before = await store.unknown()  # of other tests
+        for claim in (*many, last):
+            await store.change(claim.key, lambda held, now, new=claim: (new, None))  # type: ignore[misc]
+        try:
+            found = await store.due(1000)
+            assert [claim for claim in found if claim.connection == "many"] == many[:1000]
+            assert [claim for claim in found if claim.connection == "few"] == [last]
+            assert await store.open_claims("many") == many and await store.unknown() == before + 1_401
+            told, place = list[Claim](), None
+            while page := await store.outcomes(300, place):
+                told += [claim for claim in page if claim.connection in ("many", "few")]
+                place = Place(page[-1].word != "unknown", page[-1].since, page[-1].key)
+            assert told == [last, *reversed(many)]
+        finally:
+            for claim in (*many, last):
+                await store.change(claim.key, lambda held, now: (None, None))
+            await store.aclose()
 
     asyncio.run(run())
 

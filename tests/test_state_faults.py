@@ -206,6 +206,25 @@ def test_the_clock_does_not_jump_and_never_goes_back(tmp_path: Path, monkeypatch
     assert 8900 < asyncio.run(now()) - first < 9100
 
 
+def test_a_file_of_the_version_before_is_taken_over(tmp_path: Path) -> None:
+    async def run() -> None:
+        store = sqlite_state(tmp_path).store
+        await put(store, "before")
+        await store.aclose()
+        with closing(sqlite3.connect(tmp_path / "gateway.db", isolation_level=None)) as file:
+            file.executescript(
+                "DROP INDEX claims_open; DROP INDEX claims_unknown; ALTER TABLE claims DROP COLUMN turn;"
+                "CREATE INDEX claims_open ON claims (since, key) WHERE over IS NULL; PRAGMA user_version = 1"
+            )
+        store = sqlite_state(tmp_path).store
+        await put(store, "after")
+        assert {claim.key for claim in await store.open_claims()} == {"before", "after"}
+        assert "before" in [claim.key for claim in await store.due(9)]
+        await store.aclose()
+
+    asyncio.run(run())
+
+
 def test_an_error_of_one_change_undoes_that_one_only(tmp_path: Path) -> None:
     async def run() -> None:
         store = sqlite_state(tmp_path).store

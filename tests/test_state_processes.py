@@ -111,7 +111,7 @@ def test_a_claim_outlives_its_killed_holder_and_becomes_unknown(url: str) -> Non
         await asyncio.sleep(0.3)
         assert await store.change("key", lambda held, now: claims.take(held, asked, now, lease=1)) == "unknown"
         assert await store.change("key", lambda held_, now: claims.bury(held_, held.holder, now))
-        [left] = await store.outcomes()
+        [left] = await store.outcomes(9)
         assert (left.word, left.finished, left.fence) == ("unknown", True, 1)
         await state.aclose()
 

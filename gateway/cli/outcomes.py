@@ -30,7 +30,10 @@ def outcomes(
 
     async def work(gateway: Any) -> list[dict[str, Json]]:
         if settle_id is None:
-            found: list[dict[str, Json]] = await listed(gateway, ANYONE)
+            found, cursor = await listed(gateway, ANYONE)
+            while cursor is not None:
+                more, cursor = await listed(gateway, ANYONE, cursor=cursor)
+                found += more
             return found
         return [await settle(gateway, settle_id, applied=not not_applied, record=record)]
 

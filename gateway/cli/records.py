@@ -1,5 +1,6 @@
 """Commands on opportunities: get, list, create, update, delete."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -107,7 +108,8 @@ def create(file: IO[bytes], config_path: Path | None, as_json: bool, connection:
     async def work(gateway: Any) -> Any:
         opportunities = gateway.choose(ANYONE, connection)
         opportunities.need("create")
-        return await opportunities.create(validated(Draft, body), new_ask(opportunities, strict=strict))
+        draft, ask = validated(Draft, body), new_ask(opportunities, strict=strict)
+        return await _noted(gateway, opportunities, "create", ask, lambda: opportunities.create(draft, ask))
 
     answer = run_with(config_path, [connection], as_json, work)
     show(answer, as_json, output.record)
@@ -129,7 +131,10 @@ def update(id_: str, file: IO[bytes], config_path: Path | None, as_json: bool, s
     async def work(gateway: Any) -> Any:
         opportunities, native = gateway.route(ANYONE, None, id_)
         opportunities.need("update")
-        return await opportunities.update(native, validated(Patch, body), new_ask(opportunities, strict=strict))
+        patch, ask = validated(Patch, body), new_ask(opportunities, strict=strict)
+        return await _noted(
+            gateway, opportunities, "update", ask, lambda: opportunities.update(native, patch, ask), native
+        )
 
     answer = run_with(config_path, [prefix(id_)], as_json, work)
     show(answer, as_json, output.record)
@@ -145,13 +150,28 @@ def delete(id_: str, config_path: Path | None, as_json: bool) -> None:
 
     async def work(gateway: Any) -> None:
         opportunities, native = gateway.route(ANYONE, None, id_)
-        await opportunities.delete(native, new_ask(opportunities))
+        ask = new_ask(opportunities)
+        await _noted(gateway, opportunities, "delete", ask, lambda: opportunities.delete(native, ask), native)
 
     run_with(config_path, [prefix(id_)], as_json, work)
     if as_json:
         output.as_json({"deleted": id_})
     else:
         click.echo(f"deleted {id_}", err=True)
+
+
+async def _noted(
+    gateway: Any, opportunities: Any, operation: str, ask: Any, work: Callable[[], Awaitable[Any]], native: str = ""
+) -> Any:  # fmt: skip
+    """What `work` makes of a write. One whose outcome is unknown is kept, as the server keeps it, and settled by it."""
+    from gateway.idempotency import Guard, Write
+
+    if gateway.idempotency is None:
+        return await work()
+    method = {"create": "POST", "update": "PATCH", "delete": "DELETE"}[operation]
+    write = Write(ANYONE.name, opportunities.name, operation, method, native, None, None, 0.0, native)
+    ask.guard = guard = Guard(operation=operation, native_id=native, connection=opportunities.name)
+    return await gateway.idempotency.noted(write, guard, work)
 
 
 COMMANDS = (get, list_, create, update, delete)

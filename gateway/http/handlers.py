@@ -11,7 +11,7 @@ from gateway.http.app import Context, Reply
 from gateway.http.asks import ask_of, route_of, tell_budget
 from gateway.http.writes import key_of, written
 from gateway.opportunities import Answer, Ask, Opportunities
-from gateway.outcomes import listed
+from gateway.outcomes import MOST, listed
 from gateway.presenting import connection_info
 from gateway.strict_json import Json
 from gateway.translating import translate
@@ -80,9 +80,13 @@ async def _written(
 
 
 async def list_outcomes(context: Context) -> Reply:
-    """Writes whose outcome is unknown, and how those that were have been settled; latest first."""
-    read.query(context.scope, ())
-    return Reply(body={"data": await listed(context.gateway, context.caller), "meta": {}})
+    """A page of writes whose outcome is unknown, and after them of those that were and have been settled; latest first."""
+    parameters = read.query(context.scope, ("limit", "cursor"))
+    limit, cursor, errors = read.paging(parameters, MOST, MOST)
+    if errors:
+        raise read.bad_query(errors)
+    data, following = await listed(context.gateway, context.caller, limit, cursor)
+    return Reply(body={"data": data, "page": {"next_cursor": following, "limit": limit}, "meta": {}})
 
 
 async def list_connections(context: Context) -> Reply:

@@ -79,11 +79,7 @@ def _told(context: Context, opportunities: Opportunities, served: Served) -> Rep
 
 def _wanted(parameters: dict[str, str]) -> Wanted:
     """The parameters of a page, checked; every fault is named at once."""
-    errors = []
-    limit = parameters.get("limit", "25")
-    if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= MOST_LISTED):
-        errors.append(FieldError("limit", f"expected a whole number from 1 to {MOST_LISTED}"))
-        limit = "1"
+    limit, cursor, errors = read.paging(parameters, 25, MOST_LISTED)
     filters = {name: parameters[name] for name in FILTERS if name in parameters}
     errors += [
         FieldError(name, "expected a value; leave it out to ask for all") for name in filters if not filters[name]
@@ -98,8 +94,6 @@ def _wanted(parameters: dict[str, str]) -> Wanted:
     sort = parameters.get("sort")
     if sort is not None and sort.removeprefix("-") not in SORTS:
         errors.append(FieldError("sort", f"expected one of {', '.join(SORTS)}, with a leading - for descending"))
-    if parameters.get("cursor") == "":
-        errors.append(FieldError("cursor", "expected a `page.next_cursor`; leave it out for the first page"))
     if errors:
-        raise Problem("invalid-request", "The query has parameters that cannot be taken: see `errors`.", errors=errors)
-    return Wanted(int(limit), parameters.get("cursor"), filters, sort)
+        raise read.bad_query(errors)
+    return Wanted(limit, cursor, filters, sort)

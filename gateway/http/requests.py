@@ -4,7 +4,7 @@ import asyncio
 import functools
 import random
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -170,8 +170,24 @@ def query(scope: Scope, allowed: Iterable[str]) -> dict[str, str]:
             errors.append(FieldError(name, "sent more than once"))
         found[name] = value
     if errors:
-        raise Problem("invalid-request", "The query has parameters that cannot be taken: see `errors`.", errors=errors)
+        raise bad_query(errors)
     return found
+
+
+def paging(parameters: Mapping[str, str], usual: int, most: int) -> tuple[int, str | None, list[FieldError]]:
+    """(`limit`, `cursor`, what is wrong with them) of a page."""
+    limit, cursor, errors = parameters.get("limit", str(usual)), parameters.get("cursor"), []
+    if not (limit.isascii() and limit.isdigit() and len(limit) <= len(str(most)) and 1 <= int(limit) <= most):
+        errors.append(FieldError("limit", f"expected a whole number from 1 to {most}"))
+        limit = "1"
+    if cursor == "":
+        errors.append(FieldError("cursor", "expected a `page.next_cursor`; leave it out for the first page"))
+    return int(limit), cursor, errors
+
+
+def bad_query(errors: Sequence[FieldError]) -> Problem:
+    """The problem of several query parameters."""
+    return Problem("invalid-request", "The query has parameters that cannot be taken: see `errors`.", errors=errors)
 
 
 def bad_parameter(name: str, message: str) -> Problem:

@@ -431,6 +431,7 @@ class OutcomeList(TypedDict):
 
     __pydantic_config__ = _CLOSED  # type: ignore[misc]  # pydantic reads it off a TypedDict
     data: Annotated[list[UnknownWrite], Field(description="The writes.")]
+    page: Annotated[Paging, Field(description="How long this page may be, and where the next one starts.")]
     meta: Annotated[NoMeta, Field(description="Empty.")]
 
 

@@ -4,6 +4,7 @@ from gateway.callers import DELETE, OPERATOR, READ, WRITE
 from gateway.http import counted, handlers, reads
 from gateway.http.routes import Parameter, Route
 from gateway.listing import SORTS
+from gateway.outcomes import MOST
 from gateway.statuses import STATUSES
 from gateway.translating import dialect_names
 
@@ -68,7 +69,10 @@ def routes() -> tuple[Route, ...]:
               (), writes[:2], None, 204, None,
               problems=("not-found", "operation-not-supported", "state-store-unavailable", *_PROVIDER)),
         Route("GET", "/v1/outcomes", "list_outcomes", "Writes whose outcome is or was unknown", handlers.list_outcomes,
-              OPERATOR, answer="OutcomeList", problems=("state-store-unavailable",)),
+              OPERATOR, (Parameter("limit", "Writes a page.",
+                                   {"type": "integer", "minimum": 1, "maximum": MOST, "default": MOST}),
+                         Parameter("cursor", "`page.next_cursor` of the page before.", _TEXT)),
+              answer="OutcomeList", problems=("state-store-unavailable",)),
         Route("GET", "/v1/connections", "list_connections", "What each connection can do", handlers.list_connections,
               "", answer="ConnectionList"),
         Route("GET", "/v1/connections/{name}", "get_connection", "What one connection can do",

@@ -4,7 +4,6 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from gateway.errors import Problem
 from gateway.http.requests import Headers, bad_header
 from gateway.idempotency import Guard, Kept, Write, kept
 from gateway.opportunities import Answer, Ask, Opportunities
@@ -76,10 +75,4 @@ async def written(
         course = await idempotency.run(write, guard, run)
         context.tell.update(course.headers())
         return course.kept
-    await idempotency.ready(opportunities.name)
-    try:
-        return await run()
-    except Problem as problem:
-        if problem.outcome == "unknown":
-            await idempotency.note(write, guard)
-        raise
+    return await idempotency.noted(write, guard, run)

@@ -20,6 +20,9 @@ from gateway.state.store import Allowance, Board, StateUnavailable
 
 RESERVE = 10
 """One call in so many is kept for reading one record and for writing; lists and `ids=` give way to them."""
+LOOK_UPS = 2
+"""One call in so many, at most, is a look-up for a write of unknown outcome; half of those for writes that have been
+unknown for long: however many stay unknown, they leave something to callers and to those that can be settled."""
 PAUSE_SECONDS = 60.0
 """The longest that a 429 can hold back later calls, whatever its `Retry-After` says."""
 
@@ -114,6 +117,14 @@ class Purse:
             self._shared = granted
         self._sent += 1
         return Paid(self._sent, granted)
+
+    async def look_up(self, old: bool) -> bool:
+        """One look-up out of the share that they have; False: that is spent. Its calls are paid for like any others."""
+        if not self._enforced or self._budget is None:
+            return True
+        share = max(2, self._calls // LOOK_UPS)
+        name = f"{self._name} look-ups"
+        return await self._board.spend(name, share, self._budget.per, share // 2 if old else 0) is not None
 
     async def give_back(self, paid: Paid) -> None:
         """The call has not left, and will not: the provider never counts it, nor do we."""

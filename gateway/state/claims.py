@@ -66,6 +66,8 @@ class Claim:
     """That it is absent has been told: the key is free."""
     settled: str = ""
     """How a claim that was unknown was settled: `holder`, `look-up`, `operator` or `repeat`; empty if it never was."""
+    turn: float = 0.0
+    """When an `unknown` claim is to be looked at again by whoever settles."""
 
 
 def take(
@@ -90,7 +92,7 @@ def take(
     if held.word == "sending":
         if held.lease > now:
             return held, "in-flight"
-        return replace(held, word="unknown", since=now), "unknown"
+        return replace(held, word="unknown", since=now, turn=now), "unknown"
     if may_repeat and held.finished:
         return replace(fresh, settled="repeat"), "mine"
     return held, "unknown"
@@ -134,7 +136,7 @@ def lose(held: Claim | None, fence: int, now: float) -> tuple[Claim | None, bool
     if held is None or held.fence != fence or held.word not in ("claimed", "sending", "unknown"):
         return held, False
     since = held.since if held.word == "unknown" else now
-    return replace(held, word="unknown", since=since, finished=True), True
+    return replace(held, word="unknown", since=since, finished=True, turn=now), True
 
 
 def release(held: Claim | None, fence: int) -> tuple[Claim | None, bool]:
@@ -148,7 +150,7 @@ def expire_lease(held: Claim | None, now: float) -> tuple[Claim | None, bool]:
     """A claim whose holder let its lease pass: one that sent may be unknown from now on, one that did not is gone."""
     if held is None or held.lease > now or held.word not in ("claimed", "sending"):
         return held, False
-    return (None if held.word == "claimed" else replace(held, word="unknown", since=now)), True
+    return (None if held.word == "claimed" else replace(held, word="unknown", since=now, turn=now)), True
 
 
 def bury(held: Claim | None, holder: str, now: float) -> tuple[Claim | None, bool]:
@@ -156,15 +158,27 @@ def bury(held: Claim | None, holder: str, now: float) -> tuple[Claim | None, boo
     if held is None or held.word != "unknown" or held.holder != holder or held.finished:
         return held, False
     # When it last could send is not known: the lag counts from here.
-    return replace(held, finished=True, since=now), True
+    return replace(held, finished=True, since=now, turn=now), True
 
 
-def look(held: Claim | None, now: float, *, pause: float) -> tuple[Claim | None, float]:
+def look(held: Claim | None, now: float, *, pause: float, again: float = 0.0) -> tuple[Claim | None, float]:
     """Before a look-up: (the claim, when this one began, or 0.0 when it is not its turn). Others keep away for `pause`
-    seconds."""
+    seconds. Its next turn is `again` seconds from now."""
     if held is None or held.word != "unknown" or held.looked + pause > now:
         return held, 0.0
-    return replace(held, looked=now), now
+    return replace(held, looked=now, turn=now + again), now
+
+
+def put_off(held: Claim | None, now: float, *, again: float) -> tuple[Claim | None, bool]:
+    """Nobody can look now although it is its turn: that comes again in `again` seconds."""
+    if held is None or held.word != "unknown" or held.turn > now:
+        return held, False
+    return replace(held, turn=now + again), True
+
+
+def turn_of(claim: Claim) -> float:
+    """When there is something to be done about an open claim: a look-up, or to see that its lease is over."""
+    return claim.turn if claim.word == "unknown" else claim.lease
 
 
 def found(
@@ -192,7 +206,7 @@ def missed(
         return held, False
     looks = held.looks + 1
     if looks < needed:
-        return replace(held, looks=looks, looked=max(now, nextafter(looked, inf))), False
+        return replace(held, looks=looks, looked=max(now, nextafter(looked, inf)), turn=now), False
     return _absent(held, now, keep, "look-up"), True
 
 

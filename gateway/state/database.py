@@ -4,14 +4,15 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 
 from gateway.state import clock
-from gateway.state.claims import Claim
+from gateway.state.claims import Claim, turn_of
 from gateway.state.packing import forgotten_at, pack, unpack, was_settled
-from gateway.state.store import RecordTaken, StateUnavailable, UnsafeStore
+from gateway.state.store import Place, RecordTaken, StateUnavailable, UnsafeStore
 
-VERSION = 1
+VERSION = 2
 PATIENCE = 0.005
 """How long one try for the lock is, in seconds. SQLite waits longer and longer between its looks, so that who has waited
 longest looks most seldom: a short try, made again and again, is fair."""
@@ -25,9 +26,11 @@ CREATE TABLE claims (
     over REAL,
     settled INTEGER NOT NULL,
     record TEXT NOT NULL,
-    claim BLOB NOT NULL
+    claim BLOB NOT NULL,
+    turn REAL NOT NULL DEFAULT 0
 );
-CREATE INDEX claims_open ON claims (since, key) WHERE over IS NULL;
+CREATE INDEX claims_open ON claims (turn, key) WHERE over IS NULL;
+CREATE INDEX claims_unknown ON claims (since, key) WHERE over IS NULL AND word = 'unknown';
 CREATE INDEX claims_over ON claims (over) WHERE over IS NOT NULL;
 CREATE INDEX claims_settled ON claims (since, key) WHERE settled = 1;
 CREATE UNIQUE INDEX claims_record ON claims (connection, record) WHERE record <> '';
@@ -35,6 +38,14 @@ CREATE TABLE clocks (boot TEXT NOT NULL PRIMARY KEY, ahead REAL NOT NULL);
 CREATE TABLE last (one INTEGER NOT NULL PRIMARY KEY CHECK (one = 1), seen REAL NOT NULL);
 INSERT INTO last VALUES (1, 0);
 """
+
+_FROM_1 = """
+ALTER TABLE claims ADD COLUMN turn REAL NOT NULL DEFAULT 0;
+DROP INDEX claims_open;
+CREATE INDEX claims_open ON claims (turn, key) WHERE over IS NULL;
+CREATE INDEX claims_unknown ON claims (since, key) WHERE over IS NULL AND word = 'unknown'
+"""
+"""What makes a file of version 1 one of this version. The turn of each of its claims has come."""
 
 _MEANINGS = {
     sqlite3.SQLITE_BUSY: "is locked by another process",
@@ -91,8 +102,8 @@ class Database:
             raise StateUnavailable("the state database needs a local disk: its file system shares no memory")
         sql.execute("PRAGMA synchronous = FULL")  # a commit is on disk when it returns, power cut or not
         sql.execute("BEGIN IMMEDIATE")
-        if self._version() == 0:
-            for statement in _TABLES.split(";"):
+        if self._version() < VERSION:
+            for statement in (_FROM_1 if self._version() else _TABLES).split(";"):
                 sql.execute(statement)
             sql.execute(f"PRAGMA user_version = {VERSION}")
         row = sql.execute("SELECT ahead FROM clocks WHERE boot = ?", (clock.BOOT,)).fetchone()
@@ -144,7 +155,7 @@ class Database:
             if claim.record:
                 self._take_record(key, claim, now)
             self._sql.execute(
-                "INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     key,
                     claim.connection,
@@ -154,6 +165,7 @@ class Database:
                     was_settled(claim),
                     claim.record,
                     packed,
+                    turn_of(claim),
                 ),
             )
 
@@ -194,22 +206,47 @@ class Database:
                 self._sql.execute("UPDATE last SET seen = max(seen, ?)", (now,))
                 self._last = now
 
-    def open_claims(self, connection: str | None, limit: int) -> list[Claim]:
-        """Claims neither done nor absent, those that came first to their word first."""
+    def open_claims(self, connection: str | None) -> list[Claim]:
+        """Claims neither done nor absent, those whose turn comes first first."""
         if connection is None:
-            return [*self._claims("over IS NULL ORDER BY since, key LIMIT ?", limit)]
-        return [*self._claims("over IS NULL AND connection = ? ORDER BY since, key LIMIT ?", connection, limit)]
+            return [*self._claims("over IS NULL ORDER BY turn, key")]
+        return [*self._claims("over IS NULL AND connection = ? ORDER BY turn, key", connection)]
 
-    def outcomes(self, now: float, limit: int) -> list[Claim]:
-        """Claims that are unknown, then those that were; of each the latest first."""
+    def due(self, now: float, each: int) -> list[Claim]:
+        """Open claims whose turn has come, so many of each connection at most, those that have waited longest first."""
+        place = "row_number() OVER (PARTITION BY connection ORDER BY turn, key) AS place"
+        known = f"SELECT claim, turn, key, {place} FROM claims WHERE over IS NULL AND turn <= ?"
+        return [*self._unpacked(f"SELECT claim FROM ({known}) WHERE place <= ? ORDER BY turn, key", now, each)]
+
+    def unknown(self) -> int:
+        """How many claims are unknown."""
+        with told():
+            [count] = self._sql.execute(
+                "SELECT count(*) FROM claims WHERE over IS NULL AND word = 'unknown'"
+            ).fetchone()
+        return int(count)
+
+    def outcomes(self, now: float, limit: int, after: Place | None) -> list[Claim]:
+        """Claims that are unknown, then those that were; of each the latest first, and only those after this place."""
         latest = "ORDER BY since DESC, key DESC LIMIT ?"
-        unknown = [*self._claims(f"over IS NULL AND word = 'unknown' {latest}", limit)]
-        settled = self._claims(f"settled = 1 AND (over IS NULL OR over > ?) {latest}", now, limit - len(unknown))
+        before = (inf, "") if after is None else (after.since, after.key)
+        unknown: list[Claim] = []
+        if after is None or not after.settled:
+            where = f"over IS NULL AND word = 'unknown' AND (since, key) < (?, ?) {latest}"
+            unknown = [*self._claims(where, *before, limit)]
+            before = (inf, "")
+        settled = self._claims(
+            f"settled = 1 AND (over IS NULL OR over > ?) AND (since, key) < (?, ?) {latest}",
+            now, *before, limit - len(unknown),
+        )  # fmt: skip
         return [*unknown, *settled]
 
     def _claims(self, where: str, *values: object) -> Iterator[Claim]:
+        return self._unpacked(f"SELECT claim FROM claims WHERE {where}", *values)
+
+    def _unpacked(self, query: str, *values: object) -> Iterator[Claim]:
         with told():
-            rows = self._sql.execute(f"SELECT claim FROM claims WHERE {where}", values).fetchall()
+            rows = self._sql.execute(query, values).fetchall()
         for [packed] in rows:
             yield unpack(packed)
 

@@ -19,11 +19,11 @@ from typing import Any, TypeVar
 from zlib import crc32
 
 from gateway.state import redis_scripts as scripts
-from gateway.state.claims import Claim, is_over
+from gateway.state.claims import Claim, is_over, turn_of
 from gateway.state.packing import forgotten_at, pack, unpack, was_settled
 from gateway.state.redis_server import RedisAddress as RedisAddress
 from gateway.state.redis_server import RedisServer, listed, packed_in, understood
-from gateway.state.store import Allowance, Board, RecordTaken, StateUnavailable, Store, Transition
+from gateway.state.store import Allowance, Board, Place, RecordTaken, StateUnavailable, Store, Transition
 
 T = TypeVar("T")
 
@@ -76,14 +76,27 @@ class RedisStore(Store):
         with understood():
             return packed_in(answer).decode() or None
 
-    async def open_claims(self, connection: str | None = None, limit: int = 1000) -> list[Claim]:
+    async def open_claims(self, connection: str | None = None) -> list[Claim]:
         await self._once_checked()
         index = "open" if connection is None else f"open:{connection}"
-        return _claims(await self._server.run(scripts.OPEN, index, limit)) if limit > 0 else []
+        return _claims(await self._server.run(scripts.OPEN, index))
 
-    async def outcomes(self, limit: int = 1000) -> list[Claim]:
+    async def due(self, each: int) -> list[Claim]:
         await self._once_checked()
-        return _claims(await self._server.run(scripts.OUTCOMES, limit))
+        return _claims(await self._server.run(scripts.DUE, each))
+
+    async def unknown(self) -> int:
+        await self._once_checked()
+        answer = await self._server.run(scripts.UNKNOWN)
+        with understood():
+            return int(answer)
+
+    async def outcomes(self, limit: int, after: Place | None = None) -> list[Claim]:
+        await self._once_checked()
+        place = (
+            ("", "", "") if after is None else ("settled" if after.settled else "unknown", repr(after.since), after.key)
+        )
+        return _claims(await self._server.run(scripts.OUTCOMES, limit, *place))
 
     async def check(self) -> None:
         await self._server.check_settings()
@@ -190,8 +203,8 @@ def _claims(answer: Any) -> list[Claim]:
 
 def _columns(claim: Claim | None) -> tuple[str | bytes, ...]:
     if claim is None:
-        return (b"", "", "", "", "", "", "")
+        return (b"", "", "", "", "", "", "", "")
     over = forgotten_at(claim)
     unknown, settled = str(int(claim.word == "unknown")), str(int(was_settled(claim)))
     since, ends = repr(claim.since), "" if over is None else repr(over)
-    return pack(claim), claim.connection, claim.record, since, ends, unknown, settled
+    return pack(claim), claim.connection, claim.record, since, repr(turn_of(claim)), ends, unknown, settled

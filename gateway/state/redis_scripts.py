@@ -2,8 +2,8 @@
 
     claim:KEY                a hash: the packed claim, its connection, its record
     record:CONNECTION:ID     the key of the claim that stands for this record
-    open, open:CONNECTION    keys of claims neither done nor absent, by when they came to their word
-    unknown, settled         keys of claims that are unknown, or were, by the same
+    open, open:CONNECTION    keys of claims neither done nor absent, by when their turn comes
+    unknown, settled         keys of claims that are unknown, or were, by when they came to their word
     over                     keys of claims that are done or absent, by when they are forgotten
     clock                    the latest time that a claim was changed, in microseconds: time never goes back before it
     version:SLOT             how often names of that slot were bumped; version: alone is the number that versions start from
@@ -40,7 +40,7 @@ WRITTEN, CONFLICT, TAKEN = 1, 0, -1
 
 WRITE = """
 local p, key, expected, new, connection, record = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local since, over, unknown, settled, micros, now, most = unpack(ARGV, 7, 13)
+local since, turn, over, unknown, settled, micros, now, most = unpack(ARGV, 7, 14)
 local function forget(key)
   local held = redis.call('HMGET', p .. 'claim:' .. key, 'connection', 'record')
   if held[1] then
@@ -65,8 +65,8 @@ if new ~= '' then
   redis.call('HSET', p .. 'claim:' .. key, 'claim', new, 'connection', connection, 'record', record)
   if record ~= '' then redis.call('SET', p .. 'record:' .. connection .. ':' .. record, key) end
   if over == '' then
-    redis.call('ZADD', p .. 'open', since, key)
-    redis.call('ZADD', p .. 'open:' .. connection, since, key)
+    redis.call('ZADD', p .. 'open', turn, key)
+    redis.call('ZADD', p .. 'open:' .. connection, turn, key)
   else
     redis.call('ZADD', p .. 'over', over, key)
   end
@@ -91,24 +91,42 @@ return key
 
 OPEN = """
 local p, claims = ARGV[1], {}
-for _, key in ipairs(redis.call('ZRANGE', p .. ARGV[2], 0, ARGV[3] - 1)) do
+for _, key in ipairs(redis.call('ZRANGE', p .. ARGV[2], 0, -1)) do
   claims[#claims + 1] = redis.call('HGET', p .. 'claim:' .. key, 'claim')
 end
 return claims
 """
 
+DUE = (
+    _CLOCK
+    + """
+local claims, each, of = {}, tonumber(ARGV[2]), {}
+for _, key in ipairs(redis.call('ZRANGEBYSCORE', p .. 'open', '-inf', string.format('%.17g', clock() / 1000000))) do
+  local held = redis.call('HMGET', p .. 'claim:' .. key, 'connection', 'claim')
+  of[held[1]] = (of[held[1]] or 0) + 1
+  if of[held[1]] <= each then claims[#claims + 1] = held[2] end
+end
+return claims
+"""
+)
+
+UNKNOWN = "return redis.call('ZCARD', ARGV[1] .. 'unknown')"
+
 OUTCOMES = (
     _CLOCK
     + """
 local claims, limit, now = {}, tonumber(ARGV[2]), clock() / 1000000
+local where, since, last = ARGV[3], ARGV[4], ARGV[5]
 for _, index in ipairs({'unknown', 'settled'}) do
-  local from = 0
-  while #claims < limit do
-    local keys = redis.call('ZREVRANGE', p .. index, from, from + 99)
+  local from, first = 0, '+inf'
+  if index == where then first = since end
+  while #claims < limit and not (index == 'unknown' and where == 'settled') do
+    local keys = redis.call('ZREVRANGEBYSCORE', p .. index, first, '-inf', 'LIMIT', from, 100)
     if #keys == 0 then break end
     for _, key in ipairs(keys) do
       local ends = redis.call('ZSCORE', p .. 'over', key)
-      if #claims < limit and not (ends and tonumber(ends) <= now) then
+      local told = index == where and key >= last and tonumber(redis.call('ZSCORE', p .. index, key)) == tonumber(since)
+      if #claims < limit and not told and not (ends and tonumber(ends) <= now) then
         claims[#claims + 1] = redis.call('HGET', p .. 'claim:' .. key, 'claim')
       end
     end

@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 from gateway.state.claims import Claim
 from gateway.state.database import Database, Locked
 from gateway.state.packing import Unreadable
-from gateway.state.store import RecordTaken, StateUnavailable, Store, Transition, UnsafeStore
+from gateway.state.store import Place, RecordTaken, StateUnavailable, Store, Transition, UnsafeStore
 
 T = TypeVar("T")
 
@@ -80,11 +80,17 @@ class SqliteStore(Store):
 
         return cast(str | None, await self._ask(work))
 
-    async def open_claims(self, connection: str | None = None, limit: int = 1000) -> list[Claim]:
-        return cast(list[Claim], await self._ask(lambda database: database.open_claims(connection, limit)))
+    async def open_claims(self, connection: str | None = None) -> list[Claim]:
+        return cast(list[Claim], await self._ask(lambda database: database.open_claims(connection)))
 
-    async def outcomes(self, limit: int = 1000) -> list[Claim]:
-        return cast(list[Claim], await self._ask(lambda database: database.outcomes(database.now(), limit)))
+    async def due(self, each: int) -> list[Claim]:
+        return cast(list[Claim], await self._ask(lambda database: database.due(database.now(), each)))
+
+    async def unknown(self) -> int:
+        return cast(int, await self._ask(lambda database: database.unknown()))
+
+    async def outcomes(self, limit: int, after: Place | None = None) -> list[Claim]:
+        return cast(list[Claim], await self._ask(lambda database: database.outcomes(database.now(), limit, after)))
 
     async def check(self) -> None:
         await self._ask(lambda database: database.touch(), writes=True, opening=True)

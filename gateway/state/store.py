@@ -17,6 +17,14 @@ Transition = Callable[[Claim | None, float], tuple[Claim | None, T]]
 returned unchanged is not written; None forgets it."""
 
 
+class Place(NamedTuple):
+    """Where a claim stands among the outcomes."""
+
+    settled: bool
+    since: float
+    key: str
+
+
 class StateUnavailable(Exception):
     """The store did not do it, or did not say so in time. The text names no address and no credential."""
 
@@ -60,12 +68,25 @@ class Store(abc.ABC):
         """The key of the claim that stands for this record of the provider."""
 
     @abc.abstractmethod
-    async def open_claims(self, connection: str | None = None, limit: int = 1000) -> list[Claim]:
-        """Claims that are neither done nor absent, those that came first to their word first."""
+    async def open_claims(self, connection: str | None = None) -> list[Claim]:
+        """All claims that are neither done nor absent, those whose turn (`claims.turn_of`) comes first first."""
 
     @abc.abstractmethod
-    async def outcomes(self, limit: int = 1000) -> list[Claim]:
-        """Claims that are unknown, and after them those that were and have been settled; of each the latest first."""
+    async def due(self, each: int) -> list[Claim]:
+        """Open claims whose turn has come, those that have waited longest first; of each connection so many at most, so
+        that none hides another's."""
+
+    @abc.abstractmethod
+    async def unknown(self) -> int:
+        """How many claims are unknown."""
+
+    @abc.abstractmethod
+    async def outcomes(self, limit: int, after: Place | None = None) -> list[Claim]:
+        """Claims that are unknown, and after them those that were and have been settled; of each the latest first.
+
+        `after`: only those that come after this place. Who goes on so until nothing is left has seen every claim that was
+        unknown, or was settled, all the while.
+        """
 
     @abc.abstractmethod
     async def check(self) -> None:

@@ -1,0 +1,67 @@
+"""What the state store is still to be told of writes that have ended: told as soon as it is there, whatever is reloaded."""
+
+import asyncio
+import logging
+from typing import Any, NamedTuple
+
+from gateway.ending import end
+from gateway.metrics import STATE_ERRORS
+from gateway.state.store import RecordTaken, StateUnavailable, Store, Transition, UnsafeStore
+
+log = logging.getLogger("gateway")
+
+REPORT_SECONDS = 0.5
+"""How long to wait between tries to write down how a write ended."""
+
+
+class Report(NamedTuple):
+    """A change of the claim of this key. `lost` is what to log should the process end before it is made."""
+
+    key: str
+    transition: Transition[Any]
+    lost: str
+
+
+class Reports:
+    """Reports that wait for the store. One for each state, which all gateways on it share: a reload leaves it alone."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._waiting: dict[asyncio.Task[None], Report] = {}
+        self._closed = False
+
+    def later(self, report: Report) -> None:
+        """Make this change as soon as the store is there, in the running loop."""
+        if self._closed:
+            log.error("%s", report.lost)
+            return
+        task = asyncio.create_task(self._until_made(report), name="report")
+        self._waiting[task] = report
+        task.add_done_callback(lambda task: self._waiting.pop(task, None))
+
+    async def aclose(self) -> None:
+        """Try once more; what cannot be told is logged, and left for others to find out."""
+        self._closed = True
+        waiting, self._waiting = self._waiting, {}
+        left = [report for task, report in waiting.items() if not task.done()]
+        await end(waiting)
+        told = await asyncio.gather(*(self._made(report) for report in left), return_exceptions=True)
+        for report, made in zip(left, told, strict=True):
+            if made is not True:
+                log.error("%s", report.lost)
+
+    async def _until_made(self, report: Report) -> None:
+        made = False
+        while not made:
+            await asyncio.sleep(REPORT_SECONDS)
+            made = await self._made(report)
+
+    async def _made(self, report: Report) -> bool:
+        try:
+            await self._store.change(report.key, report.transition)
+        except RecordTaken:
+            log.error("claim %s: its record stands under another claim; see `crm-gateway outcomes`", report.key[:16])
+        except (StateUnavailable, UnsafeStore):
+            STATE_ERRORS.of().add()
+            return False
+        return True
