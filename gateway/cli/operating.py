@@ -57,7 +57,7 @@ def serve(
     from gateway.http.serving import serve as run
     from gateway.sandboxes import NoSandbox
 
-    host = host or config.server.host
+    host, port = host or config.server.host, config.server.port if port is None else port
     exposed = check_exposure(config, host)
     if exposed:
         fail(exposed)
@@ -71,12 +71,12 @@ def serve(
                 f"connection {name}: a built-in sandbox of {connection.adapter.title}, not the provider", err=True
             )
     try:
-        run(config, Serving(path_of(config_path), host, config.server.port if port is None else port,
-                            workers or config.server.workers, drain_seconds, pid_file))  # fmt: skip
+        workers = workers or config.server.workers
+        run(config, Serving(path_of(config_path), host, port, workers, drain_seconds, pid_file))
     except (NoSandbox, NotStarted) as error:
         fail(str(error))
     except OSError as error:
-        fail(f"cannot listen on {host}: {error.strerror or error}")
+        fail(f"cannot listen on {f'[{host}]' if ':' in host else host}:{port}: {error.strerror or error}")
 
 
 @click.command()
