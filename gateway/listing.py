@@ -167,7 +167,9 @@ class Lister:
         A position is where the scan begins, where in the sorted records the page does, and how many were looked at for
         the first page of them: each page looks at the same ones again, and the next scan begins behind them.
         """
-        begin, start, most = position if isinstance(position, list) else ([None, self.adapter.limits.page, 0], 0, SORTED)
+        begin, start, most = (
+            position if isinstance(position, list) else ([None, self.adapter.limits.page, 0], 0, SORTED)
+        )
         scan = _Scan(*begin)
         # Later pages may have to learn something first, and have to come as far.
         calls = CALLS if start else CALLS - 1

@@ -640,7 +640,9 @@ def test_an_emulated_sort_at_its_bound_goes_on_and_never_passes_for_the_whole(ri
         return Says(200, page(records[(number - 1) * size : number * size], number, -(-len(records) // size)))
 
     rig.raze.play(script)
-    found, ends, errors, cursor = [], [], 0, {}
+    found: list[int] = []
+    ends: list[tuple[Any, str | None]] = []
+    errors, cursor = 0, dict[str, Any]()
     while not ends or ends[-1][1]:
         answer = rig.list("raze", sort="-amount", limit=100, **cursor)
         found += [int(one["amount"]["value"]) for one in answer.data]
@@ -697,12 +699,14 @@ def test_errors_of_single_records_are_whole_problems(rig: Rig) -> None:
 
 
 def test_a_page_that_is_kept_holds_nothing_of_the_request_that_brought_it(tmp_path: Path) -> None:
-    with StandIn([Says(200, page([item(1), None]))]) as raze:
-        with running_gateway(connections(raze=raze.url).replace("ttl: 0s", "ttl: 30s"), tmp_path) as url:
-            ask(f"{url}/v1/opportunities")  # it teaches the dialect, and what was kept before that is another answer
-            first, second = (
-                ask(f"{url}/v1/opportunities", headers={"X-Request-Id": word}) for word in ("first-one", "second-one")
-            )
+    with (
+        StandIn([Says(200, page([item(1), None]))]) as raze,
+        running_gateway(connections(raze=raze.url).replace("ttl: 0s", "ttl: 30s"), tmp_path) as url,
+    ):
+        ask(f"{url}/v1/opportunities")  # it teaches the dialect, and what was kept before that is another answer
+        first, second = (
+            ask(f"{url}/v1/opportunities", headers={"X-Request-Id": word}) for word in ("first-one", "second-one")
+        )
     assert [one.headers["x-cache"] for one in (first, second)] == ["miss", "hit"]
     assert len(first.meta["errors"]) == 1 and first.body == second.body
     assert b"first-one" not in first.body

@@ -399,6 +399,29 @@ def test_two_workers_serve_the_same_sandbox(config: Path) -> None:
         assert_problem(ask(f"{url}/nothing"), 404, "not-found")
 
 
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("redis://localhost:1/0", "pip install 'crm-gateway[redis]'"),
+        ("rediss://user:canary@localhost:1/0", "pip install 'crm-gateway[redis]'"),
+        ("sqlite:////nowhere-canary/dir/x.db", "folder does not exist"),
+        ("sqlite:///nowhere-canary/x.db", "make it"),
+        ("redis://canary:99999999/0", "out of range"),
+        ("sqlite:///x.db?canary=1", "no options"),
+    ],
+)
+def test_a_state_store_that_can_never_be_opened_is_a_mistake_of_the_file(
+    config: Path, monkeypatch: pytest.MonkeyPatch, state: str, said: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)  # as where it is not installed
+    config.write_text(f"{SANDBOXES}state: {state}\n")
+    line = SANDBOXES.count("\n") + 1
+    for command in ("check-config", "serve"):
+        done = run(command)
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert f":{line}:1: state: " in done.stderr and said in done.stderr and "canary" not in done.stderr
+
+
 def test_a_port_that_is_taken_is_told_and_fails(config: Path) -> None:
     import socket
 

@@ -5,6 +5,7 @@ workers tell each other at every call (versions, budgets, open circuits), must b
 """
 
 import abc
+import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
@@ -19,6 +20,21 @@ returned unchanged is not written; None forgets it."""
 
 class StateUnavailable(Exception):
     """The store did not do it, or did not say so in time. The text names no address and no credential."""
+
+
+class StateUnusable(StateUnavailable):
+    """It will not do it however long it is waited for: somebody has to do what the text says."""
+
+
+_FOR_GOOD = frozenset({
+    errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EPERM, errno.EROFS,
+})  # fmt: skip
+
+
+def failed(error: OSError, text: str) -> StateUnavailable:
+    """What to raise for a file of the store that cannot be opened; the text ends with the system's own words."""
+    kind = StateUnusable if error.errno in _FOR_GOOD else StateUnavailable
+    return kind(f"{text}: {error.strerror}")
 
 
 class RecordTaken(Exception):
