@@ -3,7 +3,10 @@
 import ast
 import importlib
 import inspect
+import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from gateway.cli import main
 from gateway.config import config_schema
 from gateway.metrics import METRICS
 from gateway.schema_keys import keys
+from tests.live import running_gateway
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -64,6 +68,21 @@ def test_names_are_seen_and_one_that_is_none_as_well() -> None:
     found = {key for page in PAGES for piece in in_code(page) for key in keys_in(piece)}
     assert {"cache.stale_if_error", "limits.per_caller", "connections.*.budget"} <= found
     assert keys_in("server.colour") == {"server.colour"}
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the commands of the README call curl")
+@pytest.mark.parametrize(("place", "default"), [(0, "raze"), (1, "spott"), (2, "raze")])
+def test_the_commands_of_the_readme_show_what_stands_below_them(tmp_path: Path, place: int, default: str) -> None:
+    """As they stand there, but for the port; `config.yaml` is the one beside it."""
+    shown = re.findall(r"^    \$ (curl [^\n]+(?:\n {8}[^\n]+)*)\n\n```json\n(.*?)```", (ROOT / "README.md").read_text(),
+                       re.DOTALL | re.MULTILINE)  # fmt: skip
+    assert len(shown) == 3
+    command, below = shown[place]
+    config = (ROOT / "config.yaml").read_text().replace("default_connection: raze", f"default_connection: {default}")
+    with running_gateway(config, tmp_path) as url:
+        done = subprocess.run(command.replace("localhost:8080", url.removeprefix("http://")), shell=True, check=True,
+                              capture_output=True, text=True, timeout=60)  # fmt: skip
+    assert json.loads(done.stdout) == json.loads(below)
 
 
 def members_of(module: str, name: str = "") -> set[str]:

@@ -30,11 +30,14 @@ _FOR_GOOD = frozenset({
     errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EPERM, errno.EROFS,
 })  # fmt: skip
 
+_FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+
 
 def failed(error: OSError, text: str) -> StateUnavailable:
-    """What to raise for a file of the store that cannot be opened; the text ends with the system's own words."""
+    """What to raise for a file of the store that cannot be opened; the text has the system's own words."""
     kind = StateUnusable if error.errno in _FOR_GOOD else StateUnavailable
-    return kind(f"{text}: {error.strerror}")
+    mend = ": let this user write there, or set `state` to where it may" if error.errno in _FORBIDDEN else ""
+    return kind(f"{text}: {error.strerror}{mend}")
 
 
 class RecordTaken(Exception):

@@ -22,9 +22,7 @@ def why_unknown(adapter: type[Adapter]) -> str:
     """What it means that an adapter can create and has no `look_up`; empty where that is not so."""
     if not adapter.can("create") or callable(getattr(adapter, "look_up", None)):
         return ""
-    return (
-        f"{adapter.__name__} has no look_up(): a create whose answer was lost stays unknown until an operator settles it"
-    )
+    return f"{adapter.__name__} has no look_up(): a create whose answer was lost stays unknown until an operator settles it"
 
 
 class _Planned:
