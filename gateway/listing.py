@@ -2,7 +2,9 @@
 
 Whatever is emulated is labelled, with how many records were looked at and whether that was all of them. A scan that
 reaches its bound ends the page early and hands out a cursor to go on from there: nothing is skipped and nothing is
-claimed to be complete that is not. Paging ends on every provider, also on one that says "more" for ever.
+claimed to be complete that is not. An emulated sort puts in order what one scan sees; where that reaches its bound, the
+pages go on with the next scan, each of which is in order by itself and says that it is not all (`exhausted: false`).
+Paging ends on every provider, also on one that says "more" for ever.
 """
 
 from collections.abc import Mapping
@@ -21,7 +23,7 @@ SORTS = ("created_at", "updated_at", "name", "amount")
 CALLS = 20
 """How many calls one list request makes at most; a scan goes on at the cursor that it hands out."""
 SORTED = 1000
-"""How many records an emulated sort looks at, at most."""
+"""How many records an emulated sort puts in order at most."""
 
 _NEEDS = {
     "status": ("status",), "stage": ("stage.id", "stage.name"), "owner": ("owner.id", "owner.name"),
@@ -160,10 +162,18 @@ class Lister:
         return [scan.token, scan.size, scan.offset], scan
 
     async def _sorted(self, position: Json) -> tuple[Json, _Scan]:
-        """Look at everything up to a bound, sort it, and cut the page out of it."""
-        start = position if isinstance(position, int) else 0
-        scan = _Scan(None, self.adapter.limits.page, 0)
-        while scan.scanned < SORTED and self.ask.calls < CALLS:
+        """Look at everything up to a bound, sort it, and cut the page out of it.
+
+        A position is where the scan begins, where in the sorted records the page does, and how many were looked at for
+        the first page of them: each page looks at the same ones again, and the next scan begins behind them.
+        """
+        begin, start, most = (
+            position if isinstance(position, list) else ([None, self.adapter.limits.page, 0], 0, SORTED)
+        )
+        scan = _Scan(*begin)
+        # Later pages may have to learn something first, and have to come as far.
+        calls = CALLS if start else CALLS - 1
+        while scan.scanned < most and self.ask.calls < calls:
             if await self._one_page(scan, SORTED):
                 break
         name = (self.wanted.sort or "").lstrip("-")
@@ -175,7 +185,9 @@ class Lister:
         self.errors = [] if start else [{**error, "index": None} for error in self.errors]
         end = start + self.wanted.limit
         self.reads = everything[start:end]
-        return (end if end < len(everything) else None), scan
+        if end < len(everything):
+            return [begin, end, scan.scanned], scan
+        return None if scan.exhausted else [[scan.token, scan.size, scan.offset], 0, SORTED], scan
 
     def _size(self) -> int:
         most = self.adapter.limits.page
@@ -208,7 +220,8 @@ class Lister:
         try:
             read = self.opportunities.record_of(item, call)
         except Problem as problem:
-            self.errors.append({"index": len(self.reads), "id": None, "problem": problem.body(self.ask.request_id)})
+            # Without the id of this request: the page may be kept, and answers others.
+            self.errors.append({"index": len(self.reads), "id": None, "problem": problem.body()})
             return True
         for name, value in self.emulated.items():
             fits = matches(name, value, read.opportunity)

@@ -110,6 +110,17 @@ def test_list_takes_filters_and_sorts(config: Path) -> None:
     assert [one["id"] for one in mine["data"]] == [f"raze:{RAZE}"]
 
 
+def test_a_list_in_an_order_that_holds_among_a_part_of_it_only_says_so(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sort = ["list", "--sort", "-amount", "--limit", "3"]
+    assert "order" not in run(*sort).stderr
+    monkeypatch.setattr("gateway.listing.SORTED", 5)
+    done = run(*sort)
+    assert len(lines(done)) == 5
+    assert "note: the order holds among " in done.stderr and "there are more" in done.stderr
+
+
 def test_list_under_strict_handling_fails_where_it_would_have_to_emulate(config: Path) -> None:
     done = run("list", "--strict", "--status", "open")
     assert (done.exit_code, done.stdout) == (1, "")
@@ -388,13 +399,37 @@ def test_two_workers_serve_the_same_sandbox(config: Path) -> None:
         assert_problem(ask(f"{url}/nothing"), 404, "not-found")
 
 
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("redis://localhost:1/0", "pip install 'crm-gateway[redis]'"),
+        ("rediss://user:canary@localhost:1/0", "pip install 'crm-gateway[redis]'"),
+        ("sqlite:////nowhere-canary/dir/x.db", "folder does not exist"),
+        ("sqlite:///nowhere-canary/x.db", "make it"),
+        ("redis://canary:99999999/0", "out of range"),
+        ("sqlite:///x.db?canary=1", "no options"),
+    ],
+)
+def test_a_state_store_that_can_never_be_opened_is_a_mistake_of_the_file(
+    config: Path, monkeypatch: pytest.MonkeyPatch, state: str, said: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)  # as where it is not installed
+    config.write_text(f"{SANDBOXES}state: {state}\n")
+    line = SANDBOXES.count("\n") + 1
+    for command in ("check-config", "serve"):
+        done = run(command)
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert f":{line}:1: state: " in done.stderr and said in done.stderr and "canary" not in done.stderr
+
+
 def test_a_port_that_is_taken_is_told_and_fails(config: Path) -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        done = run("serve", "--port", str(taken.getsockname()[1]))
+        port = taken.getsockname()[1]
+        done = run("serve", "--port", str(port))
     assert (done.exit_code, done.stdout) == (1, "")
-    assert "cannot listen" in done.stderr
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in done.stderr
 
 
 def test_a_failing_command_as_a_process_exits_with_1_and_a_wrong_one_with_2(config: Path) -> None:

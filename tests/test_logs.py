@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from gateway import logs
 from gateway.cli import main
 from gateway.logs import where
-from tests.live import EXAMPLES, Says, StandIn, ask, connections, running_gateway, send
+from tests.live import EXAMPLES, Says, StandIn, ask, connections, port_of, raw_exchange, running_gateway, send
 
 RECORD = json.loads((EXAMPLES / "getraze-get.documented.json").read_text())
 RAZE = RECORD["data"]["id"]
@@ -85,6 +85,18 @@ def test_each_request_leaves_a_line_where_that_is_asked_for(
     for secret in (RAZE, "explain", "no-such", "limit", "Jane", "a-key-of-a-caller"):
         assert secret not in caplog.text
         assert secret not in repr([record.__dict__ for record in caplog.records if record.name.startswith("gateway")])
+
+
+def test_what_is_no_http_leaves_no_line_but_the_one_that_is_asked_for(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Anybody could fill the log with it, key or none."""
+    caplog.set_level(logging.DEBUG)
+    for junk in (b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x00\r\n\r\n", b"GET /%s HTTP/1.1\r\n\r\n" % (b"a" * 20_000),
+                 b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"):  # fmt: skip
+        assert raw_exchange("127.0.0.1", port_of(url), junk).startswith(b"HTTP/1.1 4")
+    told_by = {record.name for record in caplog.records if record.name != "asyncio"}
+    assert told_by == {"gateway.access"}, caplog.text
 
 
 def test_a_crash_is_told_by_its_class_and_place_but_not_by_its_text(

@@ -10,7 +10,8 @@ from adapters.getraze.sandbox_served_seeds import PIPELINE_ID, STAGES
 from adapters.spott import Spott
 from gateway.adapter import Adapter, ListQuery
 from gateway.testing.kit import Kit
-from gateway.testing.on_look_up import a_lost_create_can_be_found
+from gateway.testing.on_look_up import a_lost_create_can_be_found, why_unknown
+from gateway.testing.suite import run_suite
 
 SERVED = {"dialect": "served", "pipeline_id": PIPELINE_ID, "stage_id": STAGES["new"]}
 
@@ -50,6 +51,19 @@ def test_what_works_has_no_faults() -> None:
     assert faults(GetRaze, {"dialect": "documented"}) == []
     assert faults(GetRaze, SERVED) == []
     assert faults(Spott, {}) == []
+
+
+class CreatesAndCannotLook(GetRaze):
+    look_up = None  # type: ignore[assignment]  # as if it had never been defined
+
+
+def test_an_adapter_that_creates_without_a_look_up_is_told_what_that_means() -> None:
+    """It is no fault, since not every provider has one; but nobody should find out by an outage."""
+    told = {verdict.name: verdict for verdict in run_suite(CreatesAndCannotLook, {"dialect": "documented"}, shown=1)}
+    verdict = told["a_lost_create_can_be_found"]
+    assert verdict.outcome == "skipped" and verdict.reason is not None
+    assert "no look_up()" in verdict.reason and "stays unknown" in verdict.reason
+    assert why_unknown(GetRaze) == why_unknown(Spott) == ""
 
 
 @pytest.mark.parametrize(

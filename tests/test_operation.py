@@ -11,14 +11,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from gateway.callers import hash_key
-from tests.live import SANDBOXES, Says, Seen, StandIn, ask, assert_problem
+from gateway.state.board_file import BoardFile
+from tests.live import SANDBOXES, Says, Seen, StandIn, ask, assert_problem, send
 from tests.operating import Load, Server, is_gone, is_ready, stopped, until
+from tests.state_server import state_server
 
 RESTARTS = int(os.environ.get("CRM_GATEWAY_TEST_RESTARTS", "3"))
 CLIENTS = int(os.environ.get("CRM_GATEWAY_TEST_CLIENTS", "20"))
@@ -240,6 +242,58 @@ def test_a_state_store_that_may_lose_claims_stops_the_start(tmp_path: Path, work
     assert (server.url, server.process.returncode) == ("", 1)
     assert "state store: it loses claims: set appendonly yes\n" in server.log
     assert "Traceback" not in server.log and "worker" not in server.log
+
+
+def test_more_workers_than_a_state_file_once_had_room_for_serve_and_write(tmp_path: Path) -> None:
+    """As many processes on one file, without the time that so many take to start."""
+    (tmp_path / "config.yaml").write_text(SANDBOXES)
+    boards = [BoardFile(tmp_path / "gateway.db-board") for _ in range(64 + 32)]
+    try:
+        with Server(tmp_path) as server:
+            assert server.url, server.log
+            made = send(f"{server.url}/v1/opportunities", "POST", '{"name": "Jane"}', Idempotency_Key="one")
+            assert made.status == 201, server.log
+    finally:
+        for board in boards:
+            board.close()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda path: path.mkdir(), "the state database cannot be opened: Is a directory"),
+        (
+            lambda path: path.write_bytes(b"notes, and no database at all " * 99),
+            "is not an SQLite database, or damaged",
+        ),
+        (lambda path: path.with_name("gateway.db-board").write_bytes(b"notes"), "another program's: move it away"),
+    ],
+)
+def test_a_state_store_that_somebody_has_to_mend_stops_the_start(
+    tmp_path: Path, workers: str, spoil: Callable[[Path], object], said: str
+) -> None:
+    (tmp_path / "config.yaml").write_text(SANDBOXES)
+    spoil(tmp_path / "gateway.db")
+    server = Server(tmp_path, "--workers", workers)
+    assert (server.url, server.process.returncode) == ("", 1)
+    assert f"state store: the state {'board' if 'program' in said else 'database'}" in server.log and said in server.log
+    assert "Traceback" not in server.log and "worker" not in server.log
+
+
+def test_a_state_server_that_refuses_us_stops_the_start_and_one_that_is_away_is_waited_for(tmp_path: Path) -> None:
+    with state_server(tmp_path, requirepass="good-password") as away:
+        state = f"{SANDBOXES}state: redis://:bad-password@127.0.0.1:{away.port}/0\n"
+        (tmp_path / "config.yaml").write_text(state)
+        server = Server(tmp_path, name="refused")
+        assert (server.url, server.process.returncode) == ("", 1)
+        assert "state store: the state server refuses" in server.log and "bad-password" not in server.log
+        (tmp_path / "config.yaml").write_text(state.replace("bad", "good"))
+        away.stop()
+        with Server(tmp_path) as server:
+            assert ask(f"{server.url}/readyz").status == 503
+            away.start()
+            until(lambda: is_ready(server))
 
 
 def test_an_exhausted_table_of_files_is_survived(tmp_path: Path) -> None:

@@ -6,8 +6,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from pathlib import Path
 
+import click
 import pytest
 
+from gateway.cli import main
+from gateway.config.values import WORKERS
 from gateway.state.board import SharedBoard
 from gateway.state.board_file import COLUMNS, NAMES
 from gateway.state.opening import state_of
@@ -206,19 +209,30 @@ def test_one_process_too_many_is_told_so_and_what_one_gives_back_another_has(tmp
         for board in boards[:-1]:
             await board.open()
             await board.bump(["a"])
-            await board.spend("crm", 100, LONG)
-        with pytest.raises(StateUnavailable, match="32 processes"):
+            await board.spend("crm", 1000, LONG)
+        with pytest.raises(StateUnavailable, match=f"{COLUMNS} processes"):
             await boards[-1].open()
         before = await boards[0].versions(["a"])
         await boards[7].aclose()
         await boards[-1].open()
         await boards[-1].bump(["a"])
         assert await boards[0].versions(["a"]) == (before[0] + 1,)
-        assert (await boards[-1].allowance("crm", 100, LONG)).left == 100 - COLUMNS
+        assert (await boards[-1].allowance("crm", 1000, LONG)).left == 1000 - COLUMNS
         for board in boards:
             await board.aclose()
 
     asyncio.run(test())
+
+
+def test_there_is_room_for_two_servers_of_the_most_workers_and_for_commands_beside_them() -> None:
+    """As when one server takes over from another; `--workers` and `server.workers` take no more."""
+    [option] = [option for option in main.commands["serve"].params if option.name == "workers"]
+    assert isinstance(option.type, click.IntRange) and option.type.max is not None
+    most = int(option.type.max)
+    assert WORKERS.read(str(most)) == most
+    with pytest.raises(ValueError):
+        WORKERS.read(str(most + 1))
+    assert 2 * most + 8 <= COLUMNS
 
 
 def test_a_file_that_is_no_board(tmp_path: Path) -> None:

@@ -127,10 +127,10 @@ def test_a_damaged_database_and_one_of_a_later_version(tmp_path: Path) -> None:
 @contextmanager
 def small_disk() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp())
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
     if os.geteuid() != 0 or shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
         folder.rmdir()
-        pytest.skip("a disk of two megabytes takes the right to mount one")
+        pytest.skip("a disk of sixteen megabytes takes the right to mount one")
     try:
         yield folder
     finally:

@@ -7,7 +7,7 @@ output. What reads and writes opportunities does so from the configuration, with
 import click
 
 from gateway import __version__
-from gateway.cli import authoring, documents, operating, outcomes, records
+from gateway.cli import authoring, documents, export, operating, outcomes, records
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -16,5 +16,6 @@ def main() -> None:
     """One endpoint for sales opportunities; configuration decides which CRM answers."""
 
 
-for _command in (*operating.COMMANDS, *records.COMMANDS, *outcomes.COMMANDS, *authoring.COMMANDS, *documents.COMMANDS):
-    main.add_command(_command)
+for _module in (operating, records, export, outcomes, authoring, documents):
+    for _command in _module.COMMANDS:
+        main.add_command(_command)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from gateway.adapter import Adapter
-from gateway.cli.wiring import config_option, fail, json_option, load
+from gateway.cli.wiring import config_option, fail, json_option, load, unused_config_option
 from gateway.strict_json import Json, NotJson, loads
 
 if TYPE_CHECKING:
@@ -157,6 +157,7 @@ def _check_live(name: str, config_path: Path | None, as_json: bool) -> NoReturn:
 @click.command("new-adapter")
 @click.argument("name")
 @click.option("--into", type=click.Path(path_type=Path, file_okay=False), default=Path(), help="Where; else here.")
+@unused_config_option
 def new_adapter(name: str, into: Path) -> None:
     """Write the package crm-gateway-NAME, whose failing tests are the list of what is to be done."""
     from gateway.registry import adapter_names

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.wiring import fail
+from gateway.cli.wiring import fail, unused_config_option
 
 
 @click.command()
@@ -17,6 +17,7 @@ from gateway.cli.wiring import fail
     show_default=True,
     help="The folder of README.md and docs/.",
 )
+@unused_config_option
 def docs(check: bool, root: Path) -> None:
     """Renew what README.md and docs/*.md render from declarations, and the JSON Schema of config.yaml."""
     from gateway.documenting import BadPage, pages

@@ -9,7 +9,7 @@ from typing import IO, Any
 import click
 
 from gateway.callers import hash_key
-from gateway.cli.wiring import config_option, fail, json_in, json_option, load, path_of, run_with
+from gateway.cli.wiring import config_option, fail, json_in, json_option, load, path_of, run_with, unused_config_option
 from gateway.errors import Problem
 from gateway.logs import ACCESS, FORMAT, FORMATS
 from gateway.strict_json import Json
@@ -57,7 +57,7 @@ def serve(
     from gateway.http.serving import serve as run
     from gateway.sandboxes import NoSandbox
 
-    host = host or config.server.host
+    host, port = host or config.server.host, config.server.port if port is None else port
     exposed = check_exposure(config, host)
     if exposed:
         fail(exposed)
@@ -71,12 +71,12 @@ def serve(
                 f"connection {name}: a built-in sandbox of {connection.adapter.title}, not the provider", err=True
             )
     try:
-        run(config, Serving(path_of(config_path), host, config.server.port if port is None else port,
-                            workers or config.server.workers, drain_seconds, pid_file))  # fmt: skip
+        workers = workers or config.server.workers
+        run(config, Serving(path_of(config_path), host, port, workers, drain_seconds, pid_file))
     except (NoSandbox, NotStarted) as error:
         fail(str(error))
     except OSError as error:
-        fail(f"cannot listen on {host}: {error.strerror or error}")
+        fail(f"cannot listen on {f'[{host}]' if ':' in host else host}:{port}: {error.strerror or error}")
 
 
 @click.command()
@@ -154,6 +154,7 @@ def connections(config_path: Path | None, as_json: bool) -> None:
 @click.option("--from", "source", required=True, metavar="DIALECT", help="The dialect of FILE.")
 @click.option("--to", "target", required=True, metavar="DIALECT", help="The dialect wanted.")
 @json_option
+@unused_config_option
 def translate(file: IO[bytes], source: str, target: str, as_json: bool) -> None:
     """Translate the record in FILE (- for standard input) between dialects, calling nobody."""
     from gateway.cli import output
@@ -179,6 +180,7 @@ def translate(file: IO[bytes], source: str, target: str, as_json: bool) -> None:
 @click.command("hash-key")
 @click.option("--new", is_flag=True, help="Make a new random key and print it with its hash.")
 @json_option
+@unused_config_option
 def hash_key_(new: bool, as_json: bool) -> None:
     """Print the SHA-256 of a caller key, read from standard input so that it stays out of the shell's history."""
     from gateway.cli import output

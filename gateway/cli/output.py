@@ -61,6 +61,9 @@ def notes(meta: Mapping[str, Json]) -> None:
         click.echo(f"not applied: {entry['field']}: {entry['reason']}: {entry['detail']}", err=True)
     if meta.get("read_back") is False:
         click.echo("note: the write went through, but the record could not be read again", err=True)
+    sort = meta.get("filters", {}).get("sort", {})
+    if sort.get("exhausted") is False:
+        click.echo(f"note: the order holds among {sort['scanned']} records only, and there are more of them", err=True)
     for issue in meta.get("issues", ()):
         click.echo(f"issue: {issue['field']}: {issue['reason']} at {issue['path']}: {issue['detail']}", err=True)
     for error in meta.get("errors", ()):

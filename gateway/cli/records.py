@@ -10,6 +10,7 @@ from gateway.callers import ANYONE
 from gateway.cli.wiring import (
     config_option,
     connection_option,
+    filter_options,
     json_in,
     json_option,
     new_ask,
@@ -45,41 +46,25 @@ def get(id_: str, config_path: Path | None, as_json: bool, explain: bool, raw: b
 @strict_option
 @click.option("--limit", type=click.IntRange(1, 100), default=25, show_default=True, help="Records a page.")
 @click.option("--cursor", help="Where the page before ended.")
-@click.option("--status", type=click.Choice(["open", "won", "lost", "closed", "unknown"]), help="Only these.")
-@click.option("--stage", help="Only this stage, by id or exact name.")
-@click.option("--owner", help="Only this owner's, by id or exact name.")
-@click.option("--source", help="Only from this source.")
-@click.option("--company", help="Only this company's, by id or exact name.")
-@click.option("--q", help="Only where this text occurs.")
-@click.option("--modified-since", help="Only what changed since this instant.")
+@filter_options
 @click.option("--sort", help="created_at, updated_at, name or amount; - in front for descending.")
 def list_(
     config_path: Path | None, as_json: bool, connection: str | None, strict: bool, limit: int, cursor: str | None,
-    sort: str | None, **filters: str | None,
+    sort: str | None, filters: dict[str, str],
 ) -> None:  # fmt: skip
     """List opportunities, a page at a time."""
     from gateway.cli import output
-    from gateway.codecs import instant_string
     from gateway.listing import SORTS, Lister, Wanted
 
     if sort is not None and sort.removeprefix("-") not in SORTS:
         raise click.BadParameter(
             f"expected one of {', '.join(SORTS)}, with a leading - for descending", param_hint="--sort"
         )
-    wanted = {name: value for name, value in filters.items() if value is not None}
-    for name, value in wanted.items():
-        if not value:
-            raise click.BadParameter("expected a value", param_hint=f"--{name.replace('_', '-')}")
-    if "modified_since" in wanted:
-        try:
-            wanted["modified_since"], _ = instant_string(wanted["modified_since"], None)
-        except ValueError as error:
-            raise click.BadParameter(str(error), param_hint="--modified-since") from None
 
     async def work(gateway: Any) -> Any:
         opportunities = gateway.choose(ANYONE, connection)
         ask = new_ask(opportunities, strict=strict)
-        return await Lister(opportunities, Wanted(limit, cursor, wanted, sort), ask).page()
+        return await Lister(opportunities, Wanted(limit, cursor, filters, sort), ask).page()
 
     listing = run_with(config_path, [connection], as_json, work)
     if as_json:

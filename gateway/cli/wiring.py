@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import wraps
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -29,6 +30,43 @@ config_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON for programs instead of a table.")
 connection_option = click.option("--connection", metavar="NAME", help="The connection; the default one without it.")
 strict_option = click.option("--strict", is_flag=True, help="Refuse what the provider cannot hold or do by itself.")
+
+unused_config_option = click.option(
+    "--config", type=click.Path(path_type=Path), expose_value=False, help="Taken as everywhere; not needed here."
+)
+_FILTERS = (
+    click.option("--status", type=click.Choice(["open", "won", "lost", "closed", "unknown"]), help="Only these."),
+    click.option("--stage", help="Only this stage, by id or exact name."),
+    click.option("--owner", help="Only this owner's, by id or exact name."),
+    click.option("--source", help="Only from this source."),
+    click.option("--company", help="Only this company's, by id or exact name."),
+    click.option("--q", help="Only where this text occurs."),
+    click.option("--modified-since", help="Only what changed since this instant."),
+)
+
+
+def filter_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options by which opportunities are chosen; the command is given those that were used as `filters`."""
+
+    @wraps(command)
+    def checked(**given: Any) -> None:
+        from gateway.codecs import instant_string
+        from gateway.listing import FILTERS
+
+        filters = {name: value for name in FILTERS if (value := given.pop(name)) is not None}
+        for name, value in filters.items():
+            if not value:
+                raise click.BadParameter("expected a value", param_hint=f"--{name.replace('_', '-')}")
+        if "modified_since" in filters:
+            try:
+                filters["modified_since"], _ = instant_string(filters["modified_since"], None)
+            except ValueError as error:
+                raise click.BadParameter(str(error), param_hint="--modified-since") from None
+        command(filters=filters, **given)
+
+    for option in reversed(_FILTERS):
+        option(checked)
+    return checked
 
 
 def fail(message: str) -> NoReturn:

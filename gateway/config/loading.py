@@ -10,7 +10,14 @@ from pydantic import ValidationError
 from gateway.config.connection import read_connection
 from gateway.config.mistakes import ConfigError
 from gateway.config.models import Config
-from gateway.config.rules import check_callers, check_default_connection, check_host, check_nulls, check_variables
+from gateway.config.rules import (
+    check_callers,
+    check_default_connection,
+    check_host,
+    check_nulls,
+    check_state,
+    check_variables,
+)
 from gateway.config.schema import shared_schema
 from gateway.config.source import Source, mapping
 from gateway.config.telling import explain
@@ -46,4 +53,5 @@ def _checked(source: Source, folder: Path) -> Config | None:
     except ValidationError as error:
         explain(source, error, (), shared_schema(), unsaid=frozenset({"adapter"}))  # `provider` is told instead
     check_host(source)
+    check_state(source, folder)
     return config

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 from gateway.config.addresses import is_loopback
@@ -11,6 +12,7 @@ from gateway.config.schema import schema_at, shared_schema
 from gateway.config.source import Source, items, mapping
 from gateway.config.telling import expected, listed, secret_name
 from gateway.config.values import HASH
+from gateway.state.opening import hopeless
 
 
 def check_exposure(config: Config, host: str) -> str | None:
@@ -31,6 +33,15 @@ def check_host(source: Source) -> None:
         exposed = _exposed(str(host))
         if exposed:
             source.wrong(("server", "host"), exposed)
+
+
+def check_state(source: Source, folder: Path) -> None:
+    """`state` is a store that can be opened here, as far as that can be told without opening it."""
+    written = source.tree.get("state")
+    if isinstance(written, str) and ("state",) not in source.told:
+        why = hopeless(str(written), folder)
+        if why:
+            source.wrong(("state",), why)
 
 
 def check_nulls(source: Source) -> None:

@@ -209,7 +209,9 @@ class FilterUse(TypedDict):
     mode: Annotated[Literal["native", "emulated"], Field(
         description="`native`: the provider did it; `emulated`: the gateway looked through its records.")]  # fmt: skip
     scanned: NotRequired[Annotated[int, Field(description="How many records were looked at.")]]
-    exhausted: NotRequired[Annotated[bool, Field(description="Whether these were all; if not, go on with the cursor.")]]
+    exhausted: NotRequired[Annotated[bool, Field(
+        description="Whether these were all. If not, go on with the cursor; and a sort holds among these only: what the "
+        "next scan finds is sorted by itself and comes after them, though it may belong before them.")]]  # fmt: skip
 
 
 class PageMeta(TypedDict):

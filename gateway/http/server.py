@@ -269,7 +269,13 @@ class Protocol(HttpToolsProtocol):
         if self._known is not None and self._is_again(data, self._known):
             return
         at_start, self._begun, self._known = not self._partial, 0, None
-        super().data_received(data)
+        # Not uvicorn's: it logs a line of its own for whatever cannot be parsed, and anybody could fill the log with those.
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("")
+        except httptools.HttpParserUpgrade:  # no other protocol is spoken here
+            pass
         if at_start and self._begun == 1 and not self._partial and self._plain:
             self._known = remembered(data, self.headers)
 
@@ -438,9 +444,6 @@ class Protocol(HttpToolsProtocol):
         if self._seen > most:
             self._refusal = Problem(code, detail)
             raise ValueError(code)  # the parser gives up and comes back through send_400_response
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Nothing: uvicorn's warning is about packages that are not wanted here, and anybody could fill the log with it."""
 
     def send_400_response(self, msg: str) -> None:
         """What the parser cannot read; the text is our own, so that nothing of the input is repeated."""

@@ -24,7 +24,7 @@ from gateway.http.pidfile import PidFile, default_path
 from gateway.http.running import Running, closed_in_time, configure_logging, spare_the_collector
 from gateway.http.table import routes
 from gateway.state.opening import state_of
-from gateway.state.store import StateUnavailable, UnsafeStore
+from gateway.state.store import StateUnavailable, StateUnusable, UnsafeStore
 
 log = logging.getLogger("gateway")
 
@@ -72,7 +72,7 @@ def serve(config: Config, how: Serving) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop if how.workers == 1 else None) as runner:
             try:
                 runner.run(_run(how.workers, setup))
-            except UnsafeStore as error:
+            except (StateUnusable, UnsafeStore) as error:
                 raise NotStarted(f"state store: {error}") from None
             with closed_in_time():
                 runner.close()
@@ -93,24 +93,30 @@ def _counting_together() -> Iterator[None]:
 
 
 async def _run(workers: int, setup: Setup) -> None:
+    await _check_state(setup.in_force.config)
     if workers == 1:
         await Alone(setup).run()
         return
     from gateway.http.workers import Workers
 
-    await _check_state(setup.in_force.config)
     await Workers(workers, setup).run()
 
 
 async def _check_state(config: Config) -> None:
-    """Raises `UnsafeStore`: no worker starts on a store that may lose claims. One that is away is waited for."""
+    """Raises `UnsafeStore` or `StateUnusable`: nobody starts on a store that may lose claims, or that somebody has to mend.
+
+    One that is merely away is waited for, and whoever serves says so. A store that has to be mended only while the server
+    runs stops nobody, since reads go on.
+    """
     state = state_of(config.state, config.folder)
     if state is None:
         return
     try:
         await state.open()
-    except StateUnavailable as error:
-        log.warning("state store: %s; writes are refused until it is there", error)
+    except StateUnusable:
+        raise
+    except StateUnavailable:
+        pass
     finally:
         await state.aclose()
 

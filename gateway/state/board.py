@@ -76,7 +76,7 @@ class SharedBoard(Board):
         window = int(time.time() // per)
         budget = self._budget(board, name, per)
         at = budget.at
-        if (budget.window != window or budget.left - COLUMNS < reserve) and _left(
+        if (budget.window != window or budget.left - board.used[0] < reserve) and _left(
             board, at, window, calls
         ) - 1 < reserve:
             return None  # without having counted; where much was left a moment ago, the look afterwards will do

@@ -20,14 +20,16 @@ from hashlib import blake2b
 from pathlib import Path
 
 from gateway.state.locks import try_lock, unlock
-from gateway.state.store import StateUnavailable
+from gateway.state.store import StateUnavailable, StateUnusable, failed
 
-COLUMNS = 32
+COLUMNS = 160
+"""Room for two servers of the most workers at once, as when one takes over from the other, and for commands beside them. A
+reload needs none, nor has the process that stands by a column before it serves."""
 VERSIONS = 4096
 NAMES = 1024
 
 _MAGIC = b"crm-gateway board"
-_FORMAT = 1
+_FORMAT = 2
 _HEAD = 4096
 _AT_BASE = 32
 _AT_USED = 40
@@ -53,7 +55,7 @@ class BoardFile:
         try:
             self._file = self._open(os.O_RDWR | os.O_CREAT)
         except OSError as error:
-            raise StateUnavailable(f"the state board cannot be opened: {error.strerror}") from None
+            raise failed(error, "the state board cannot be opened") from None
         try:
             self._start()
         except BaseException:
@@ -110,7 +112,7 @@ class BoardFile:
         if head[:24] == _head() and os.fstat(self._file).st_size >= _AT_NAMES:
             return
         if head.strip(b"\0") and not head.startswith(_MAGIC):
-            raise StateUnavailable("the state board's file is another program's: move it away")
+            raise StateUnusable("the state board's file is another program's: move it away")
         if not all(try_lock(self._file, column) for column in range(COLUMNS)):
             raise StateUnavailable("the state board is used by another version of crm-gateway: stop that one first")
         # Nobody else has it open, nor can open it now: a board may forget.

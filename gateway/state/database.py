@@ -10,7 +10,7 @@ from pathlib import Path
 from gateway.state import clock
 from gateway.state.claims import Claim, turn_of
 from gateway.state.packing import forgotten_at, pack, unpack, was_settled
-from gateway.state.store import Place, RecordTaken, StateUnavailable, UnsafeStore
+from gateway.state.store import Place, RecordTaken, StateUnavailable, StateUnusable, UnsafeStore, failed
 
 VERSION = 2
 PATIENCE = 0.005
@@ -59,6 +59,10 @@ _MEANINGS = {
     sqlite3.SQLITE_NOTADB: "is not an SQLite database, or damaged",
     sqlite3.SQLITE_NOMEM: "cannot be used: out of memory",
 }
+_FOR_GOOD = frozenset({
+    sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB,
+})  # fmt: skip
+"""What nobody need wait for: somebody has to do something about it."""
 
 
 class Locked(Exception):
@@ -74,7 +78,8 @@ def told() -> Iterator[None]:
         code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise Locked from None
-        raise StateUnavailable(f"the state database {_MEANINGS.get(code, 'cannot be used')}") from None
+        kind = StateUnusable if code in _FOR_GOOD else StateUnavailable
+        raise kind(f"the state database {_MEANINGS.get(code, 'cannot be used')}") from None
 
 
 class Database:
@@ -99,7 +104,7 @@ class Database:
             raise UnsafeStore("the state database was written by a later version of crm-gateway: use that one")
         [mode] = sql.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
-            raise StateUnavailable("the state database needs a local disk: its file system shares no memory")
+            raise StateUnusable("the state database needs a local disk: its file system shares no memory")
         sql.execute("PRAGMA synchronous = FULL")  # a commit is on disk when it returns, power cut or not
         sql.execute("BEGIN IMMEDIATE")
         if self._version() < VERSION:
@@ -262,8 +267,8 @@ def _identity(path: Path, *, create: bool) -> tuple[int, int]:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         status = os.stat(path)
     except FileNotFoundError:
-        missing = "its folder does not exist" if create else "the file was removed: put it back, or start anew"
-        raise StateUnavailable(f"the state database is missing: {missing}") from None
+        missing = "its folder does not exist: make it" if create else "the file was removed: put it back, or start anew"
+        raise StateUnusable(f"the state database is missing: {missing}") from None
     except OSError as error:
-        raise StateUnavailable(f"the state database cannot be opened: {error.strerror}") from None
+        raise failed(error, "the state database cannot be opened") from None
     return status.st_dev, status.st_ino

@@ -1,5 +1,7 @@
 """`state:` of config.yaml becomes the two halves of a state store."""
 
+import os
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -27,6 +29,21 @@ def state_of(url: str, folder: Path) -> State | None:
         path = folder / unquote(rest)
         return State(SqliteStore(path), SharedBoard(path.with_name(path.name + "-board")))
     return _redis(url)
+
+
+def hopeless(url: str, folder: Path) -> str | None:
+    """Why no store can be opened there as things are, and what to do; None if one may be. Nobody is asked, no URL shown."""
+    try:
+        state = state_of(url, folder)
+    except ValueError as error:
+        return str(error)
+    if url.startswith("sqlite:") and not os.path.isdir((folder / unquote(url.partition(":///")[2])).parent):
+        return "the file's folder does not exist (a relative one is seen from the configuration's): make it"
+    if state is not None and "redis" in url.partition(":")[0] and find_spec("redis") is None:
+        from gateway.state.redis_server import NO_PACKAGE
+
+        return NO_PACKAGE
+    return None
 
 
 def _redis(url: str) -> State:

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gateway.state.store import StateUnavailable, UnsafeStore
+from gateway.state.store import StateUnavailable, StateUnusable, UnsafeStore
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 _CONNECTIONS = 64
+NO_PACKAGE = "a redis:// state store needs one more package: pip install 'crm-gateway[redis]'"
 
 
 _NO_ANSWER = "answers what is no answer of Redis or Valkey"
@@ -21,6 +22,10 @@ _NONSENSE = (ValueError, LookupError, TypeError, AttributeError)
 
 class Refused(StateUnavailable):
     """The server answered, with an error."""
+
+
+class NotAllowed(Refused, StateUnusable):
+    """The server does not let us in, or not do what is needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +77,9 @@ class RedisServer:
                 raise
             text, kind = "cannot be reached", StateUnavailable
         except AuthenticationError:
-            text, kind = "refuses the user name or password", Refused
+            text, kind = "refuses the user name or password", NotAllowed
         except NoPermissionError:
-            text, kind = "does not allow this user what is needed", Refused
+            text, kind = "does not allow this user what is needed", NotAllowed
         except NoScriptError:
             text, kind = "refuses: NOSCRIPT", Refused
         except ResponseError as error:
@@ -164,9 +169,7 @@ def _client(address: RedisAddress, wait: float) -> "Redis":
         from redis.asyncio.retry import Retry
         from redis.backoff import NoBackoff
     except ImportError:
-        raise StateUnavailable(
-            "a redis:// state store needs one more package: pip install 'crm-gateway[redis]'"
-        ) from None
+        raise StateUnusable(NO_PACKAGE) from None
 
     pool = ConnectionPool(
         connection_class=SSLConnection if address.tls else Connection,

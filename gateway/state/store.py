@@ -5,6 +5,7 @@ workers tell each other at every call (versions, budgets, open circuits), must b
 """
 
 import abc
+import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
@@ -27,6 +28,24 @@ class Place(NamedTuple):
 
 class StateUnavailable(Exception):
     """The store did not do it, or did not say so in time. The text names no address and no credential."""
+
+
+class StateUnusable(StateUnavailable):
+    """It will not do it however long it is waited for: somebody has to do what the text says."""
+
+
+_FOR_GOOD = frozenset({
+    errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EPERM, errno.EROFS,
+})  # fmt: skip
+
+_FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+
+
+def failed(error: OSError, text: str) -> StateUnavailable:
+    """What to raise for a file of the store that cannot be opened; the text has the system's own words."""
+    kind = StateUnusable if error.errno in _FOR_GOOD else StateUnavailable
+    mend = ": let this user write there, or set `state` to where it may" if error.errno in _FORBIDDEN else ""
+    return kind(f"{text}: {error.strerror}{mend}")
 
 
 class RecordTaken(Exception):

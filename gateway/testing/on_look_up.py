@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.about import About
-from gateway.adapter import ListQuery
+from gateway.adapter import Adapter, ListQuery
 from gateway.drafts import Draft, validated
 from gateway.ledger import Plan
 from gateway.looking import Sighting, look_for
@@ -16,6 +16,13 @@ from gateway.testing.whole_way import new_ask, over
 
 NAME = "Kit look-up"
 """The name of what is created here: a record that nobody else makes."""
+
+
+def why_unknown(adapter: type[Adapter]) -> str:
+    """What it means that an adapter can create and has no `look_up`; empty where that is not so."""
+    if not adapter.can("create") or callable(getattr(adapter, "look_up", None)):
+        return ""
+    return f"{adapter.__name__} has no look_up(): a create whose answer was lost stays unknown until an operator settles it"
 
 
 class _Planned:
