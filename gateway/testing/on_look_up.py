@@ -22,6 +22,7 @@ class _Planned:
     """Takes down what a create was about to send."""
 
     plan: Plan | None = None
+    claimed = False
 
     def planned(self, plan: Plan) -> None:
         self.plan = plan
