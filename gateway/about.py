@@ -1,10 +1,12 @@
 """What is remembered of a write until its outcome is known: enough to look for it, and to answer as it would have."""
 
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from gateway.codecs import MISSING
 from gateway.ledger import NotApplied, Plan, Sent
+from gateway.steady import letters
 from gateway.strict_json import dumps, loads
 
 
@@ -44,3 +46,17 @@ class About:
         return cls(
             told["operation"], told["native_id"], plan, float(told["sent_at"]), told["explain"], told["raw"]
         )  # fmt: skip
+
+
+_TELLING = 32
+"""Letters of a name that tell it from others: fewer than any server cuts off."""
+
+
+def twin_of(connection: str, plan: Plan) -> str:
+    """The same for two creates of which a look-up could take the record of one for the other's: those of one name.
+
+    Never mind how a server spells it, and what else they send: a list need not tell that.
+    """
+    name = next((sent.value for sent in plan.sent if sent.field == "name"), "")
+    telling = letters(str(name).casefold(), folded=True)[:_TELLING]
+    return sha256(f"{connection}\0{telling}".encode()).hexdigest()[:40]

@@ -171,8 +171,9 @@ class Adapter:
     - `problem`, `denies`, `record` and `page` never raise, whatever the provider sent;
     - every canonical field has a row in `fields`, if only `absent("why")`;
     - `look_up`, where it is defined, gives for the bodies of a create the list, newest first, in which a record made from
-      them would be found; None when nothing in them can be looked for. Without it a create whose outcome is unknown
-      stays so until an operator settles it.
+      them would be found, also when the provider trims, collapses, escapes or cuts its text (`gateway.steady.stretch` gives
+      a piece to search for; with none, all records do); None when nothing in them can be looked for. Without it a create
+      whose outcome is unknown stays so until an operator settles it.
     """
 
     name: ClassVar[str]

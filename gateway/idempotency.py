@@ -17,21 +17,22 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.about import About
+from gateway.about import About, twin_of
 from gateway.adapter import Call
 from gateway.errors import Problem
 from gateway.ledger import Plan
 from gateway.metrics import KEYED, STATE_ERRORS
 from gateway.opportunities import Answer
-from gateway.reporting import Report, Reports
+from gateway.reporting import Report, Reports, changed
 from gateway.state import claims
 from gateway.state.claims import Claim
 from gateway.state.holders import here
-from gateway.state.store import Place, RecordTaken, StateUnavailable, Store, Transition, UnsafeStore
+from gateway.state.store import Place, StateUnavailable, Store, Transition, UnsafeStore
 from gateway.strict_json import Json, dumps
 
 T = TypeVar("T")
@@ -116,11 +117,16 @@ class Guard:
         self.about = About(self.operation, self.native_id, plan, time.time(), self.explain, self.raw)
 
     @property
+    def claimed(self) -> bool:
+        """Whether a claim stands for the write."""
+        return self.check is not None
+
+    @property
     def twin(self) -> str:
-        """The same for two writes that a look-up cannot tell apart."""
-        if self.about is None:
-            return ""
-        return _digest(self.connection, self.operation, self.native_id, _canonical(self.about.plan.bodies))
+        """`twin_of` a create; empty for other writes."""
+        return (
+            twin_of(self.connection, self.about.plan) if self.about is not None and self.operation == "create" else ""
+        )
 
     async def before(self, call: Call) -> None:
         """Raises `Problem` unless this write may go out now. Asked before each try of each call that changes something."""
@@ -322,9 +328,15 @@ class Idempotency:
                 await self._write_down(guard.key, lambda held, now: claims.release(held, guard.fence))
             raise
         answer = kept.packed()
+
+        def answered(held: Claim | None, now: float, record: str = kept.record) -> tuple[Claim | None, Claim | None]:
+            return claims.answer(held, guard.fence, now, answer=answer, record=record, keep=self.keep)
+
         done = await self._write_down(
             guard.key,
-            lambda held, now: claims.answer(held, guard.fence, now, answer=answer, record=kept.record, keep=self.keep),
+            answered,
+            # What the provider answered to this very call is its answer, whoever else has the record.
+            taken=partial(answered, record=""),
             patience=PATIENCE_SECONDS,  # who has been told an answer must not be told later that nobody knows
         )
         expires = time.time() + self.keep
@@ -333,20 +345,19 @@ class Idempotency:
         return Course(kept, False, expires)
 
     async def _write_down(
-        self, key: str, transition: Transition[T], *, patience: float = 0.0, lost: str = ""
+        self, key: str, transition: Transition[T], *, taken: Transition[T] | None = None, patience: float = 0.0,
+        lost: str = "",
     ) -> T | None:  # fmt: skip
         """What the transition results in; None when the store cannot be asked now, and then it is told later.
 
         It is asked again for `patience` seconds. A transition that was made although the store did not say so is made
-        again without harm: each changes only what it finds as it was.
+        again without harm: each changes only what it finds as it was. `taken` is made instead where another claim has the
+        record.
         """
         until = time.monotonic() + patience
         while True:
             try:
-                return await self.store.change(key, transition)
-            except RecordTaken:
-                log.error("claim %s: its record stands under another claim; see `crm-gateway outcomes`", key[:16])
-                return None
+                return await changed(self.store, key, transition, taken)
             except (StateUnavailable, UnsafeStore) as error:
                 STATE_ERRORS.of().add()
                 if time.monotonic() + TRY_SECONDS < until:
@@ -354,7 +365,7 @@ class Idempotency:
                     continue
                 log.warning("state store: %s; will be written down when it is back", error)
                 left = f"claim {key[:16]}: how its write ended was not written down: it is unknown, and looked for"
-                self.reports.later(Report(key, transition, lost or left))
+                self.reports.later(Report(key, transition, lost or left, taken))
                 return None
 
     def _ended(self, task: "asyncio.Task[Any]") -> None:

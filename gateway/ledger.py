@@ -3,6 +3,7 @@
 What a caller is told rests on that comparison, not on the provider's having answered 200.
 """
 
+import html
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -86,7 +87,7 @@ def settle(
 
 
 def _otherwise(sent: Sent, found: Json) -> NotApplied:
-    if _alike(sent.value, found, sent.field):
+    if alike(sent.value, found, sent.field):
         return NotApplied(sent.field, "coerced", "stored in another form", sent.value, found)
     return NotApplied(sent.field, "ignored", "the record read back has it otherwise", sent.value, found)
 
@@ -96,7 +97,7 @@ def compare(path: str, value: Json, stored: Mapping[str, Json], unheld: str) -> 
     found = lookup(stored, path)
     if found is not MISSING and equal(value, found, path):
         return None
-    if found is not MISSING and _alike(value, found, path):
+    if found is not MISSING and alike(value, found, path):
         return NotApplied(path, "coerced", "held in another form", value, found)
     return NotApplied(path, "unsupported", unheld, value, found)
 
@@ -140,8 +141,8 @@ def equal(sent: Json, stored: Json, path: str | None = None) -> bool:
     return sent in (None, []) and stored in (None, [])
 
 
-def _alike(sent: Json, stored: Json, path: str) -> bool:
-    """Whether the stored value is the sent one in another form: a number rounded, text trimmed, folded or cut."""
+def alike(sent: Json, stored: Json, path: str) -> bool:
+    """Whether the stored value is the sent one in another form: a number rounded, text trimmed, folded, escaped or cut."""
     if not (isinstance(sent, str) and isinstance(stored, str)):
         return False
     if path in DECIMALS:
@@ -165,7 +166,7 @@ _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z\Z", re.ASCII)
 
 
 def _folded(value: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", value).casefold().split())
+    return " ".join(unicodedata.normalize("NFKC", html.unescape(value)).casefold().split())
 
 
 def leaves_of(fields: Mapping[str, Json]) -> Iterator[tuple[str, Json]]:

@@ -1,8 +1,11 @@
 """Looking for the record that a create made whose answer was lost, in the list where its adapter says it would be.
 
-A record is the one when it is newer than the write and in every leaf that the list tells as it was sent. One that has the
-same name, but is otherwise changed, or that may or may not be newer, is alike: it proves nothing, and forbids to conclude
-that there is none.
+A record is the one when it is newer than the write and in every leaf that the list tells as it was sent. One that may be it
+in another form (its name trimmed, folded, escaped, cut …), or otherwise changed, or that may or may not be newer, is alike:
+it proves nothing, and forbids to conclude that there is none.
+
+An update is seen in its record: what is there as it was sent proves it, what is there in another form may have been there
+before.
 """
 
 import re
@@ -17,15 +20,19 @@ from gateway.about import About
 from gateway.adapter import Reply
 from gateway.codecs import MISSING
 from gateway.errors import Problem
-from gateway.ledger import equal, lookup
+from gateway.ledger import DECIMALS, Plan, Sent, alike, equal, lookup
 from gateway.opportunities import Ask, Opportunities
+from gateway.steady import may_be
 from gateway.strict_json import Json
 
 SKEW = 2.0
 """How far the provider's clock may be from where its `Date` header puts it, or from ours when it sends none: it may count
 in whole seconds."""
-NO_CLOCK = 300.0
-"""How far it may be behind ours when it sends none: what looks older by less than that may be the record all the same."""
+CLOCKS = 300.0
+"""How far clocks may be apart at worst, the provider's when it sends no `Date` and those of our own machines: what looks
+older by less than that may be the record all the same."""
+
+Likeness = Literal["same", "alike", "other"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +89,9 @@ def _newer_than(sent_at: float, reply: Reply) -> tuple[float, float]:
     try:
         theirs = parsedate_to_datetime(reply.headers["date"]).timestamp()
     except (KeyError, ValueError, TypeError, OverflowError):
-        return sent_at - SKEW, sent_at - NO_CLOCK
+        return sent_at - SKEW, sent_at - CLOCKS
     there = sent_at + theirs - (time.time() - reply.elapsed / 2)
-    return there - SKEW, there - 2 * SKEW
+    return there - SKEW, there - CLOCKS
 
 
 def _instant(value: Json) -> float | None:
@@ -92,18 +99,61 @@ def _instant(value: Json) -> float | None:
 
 
 _PLACE = re.compile(r"\[\d+\]")
+_ADDRESS = re.compile(r"\.emails\[\d+\]\.address\Z")
 
 
-def _likeness(about: About, found: Mapping[str, Json], no_proof: frozenset[str]) -> Literal["same", "alike", "other"]:
-    """`same`: in every leaf that the list tells as it was sent. `other`: another name. `alike`: neither."""
-    same = True
+def _likeness(about: About, found: Mapping[str, Json], no_proof: frozenset[str]) -> Likeness:
+    """`same`: in every leaf that the list tells as it was sent. `alike`: not so, but its name may be the one that was sent,
+    or an e-mail address is (a server that knows it may keep the name that it knows). `other`: neither."""
+    same, named, addressed = True, True, False
     for sent in about.plan.sent:
         stored = lookup(found, sent.field)
-        if stored is MISSING or equal(sent.value, stored):
+        if stored is MISSING:
             continue
-        if sent.field == "name":
-            return "other"
-        bare = _PLACE.sub("", sent.field)
-        if not any(bare == path or bare.startswith(f"{path}.") for path in no_proof):
+        leaf = _likeness_of(sent, stored)
+        if leaf != "same" and not _proves_nothing(sent, no_proof):
             same = False
-    return "same" if same else "alike"
+        if sent.field == "name":
+            named = leaf != "other" or not stored
+        elif _ADDRESS.search(sent.field) and sent.value:
+            addressed = addressed or leaf != "other"
+    if same and named:
+        return "same"
+    return "alike" if named or addressed else "other"
+
+
+def contradicts(about: About, found: Mapping[str, Json], no_proof: frozenset[str]) -> bool:
+    """Whether the whole record of what the list shows as the same holds something else than what was sent."""
+    return any(
+        _likeness_of(sent, stored) == "other"
+        for sent in about.plan.sent
+        if (stored := lookup(found, sent.field)) not in (MISSING, None, []) and not _proves_nothing(sent, no_proof)
+    )
+
+
+def likeness_of_update(plan: Plan, found: Mapping[str, Json]) -> Likeness:
+    """Of what an update sent, in the record as it is now: `same` when all of it is there, `other` when none is.
+
+    `alike` proves nothing: a part of it is there, or something in another form, or the record does not tell.
+    """
+    leaves = {
+        "alike" if (stored := lookup(found, sent.field)) is MISSING else _likeness_of(sent, stored)
+        for sent in plan.sent
+    }  # fmt: skip
+    return "same" if leaves == {"same"} else "other" if leaves == {"other"} else "alike"
+
+
+def _likeness_of(sent: Sent, stored: Json) -> Likeness:
+    """Of one leaf. Numbers are compared by value; a text of digits is a text."""
+    value = sent.value
+    if equal(value, stored, sent.field):
+        return "same"
+    text = isinstance(value, str) and isinstance(stored, str) and sent.field not in DECIMALS
+    if alike(value, stored, sent.field) or (text and may_be(value, stored)):
+        return "alike"
+    return "other"
+
+
+def _proves_nothing(sent: Sent, no_proof: frozenset[str]) -> bool:
+    bare = _PLACE.sub("", sent.field)
+    return any(bare == path or bare.startswith(f"{path}.") for path in no_proof)

@@ -8,11 +8,13 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
+from gateway.about import twin_of
 from gateway.adapter import Adapter, Call, CannotSend, Reply, Stage
 from gateway.cache import list_version, record_version
 from gateway.connections import Connection
@@ -41,6 +43,10 @@ BUMP_PAUSE = 0.05
 
 class Guard(Protocol):
     """Whoever has to know of a write before it goes out."""
+
+    @property
+    def claimed(self) -> bool:
+        """Whether a claim stands for it."""
 
     def planned(self, plan: Plan) -> None:
         """What is going to be sent."""
@@ -217,6 +223,7 @@ class Opportunities:
             ask.guard.planned(planned)
         if not calls:
             raise RuntimeError(f"{self.adapter.name}: create made no call")
+        await self._mark(planned, ask)
         reply = await self.send(calls[0], ask)
         created = self._record_in(reply, calls[0])
         failed, _ = await self._send_rest(calls[1:], ask)
@@ -272,15 +279,25 @@ class Opportunities:
 
         They are told once before it: should it be impossible afterwards, only what was read meanwhile is kept anywhere.
         """
+        await self._tell_before(lambda: self.connection.board.bump(self._versions(native_id)))
+
+    async def _mark(self, planned: Plan, ask: Ask) -> None:
+        """Where no claim stands for a create, a mark does, so that no look-up takes its record for the one of a claim."""
+        if (ask.guard is None or not ask.guard.claimed) and callable(getattr(self.adapter, "look_up", None)):
+            twin, at = twin_of(self.name, planned), time.time()
+            await self._tell_before(lambda: self.connection.board.mark(twin, at))
+
+    async def _tell_before(self, tell: Callable[[], Awaitable[None]]) -> None:
+        """Tell other workers of a write that nothing was sent of yet. Raises `Problem` when they cannot be told."""
         for left in reversed(range(BUMP_TRIES)):  # a board must be quick for reads; a write can wait a moment for it
             try:
-                await self.connection.board.bump(self._versions(native_id))
+                await tell()
                 return
             except StateUnavailable:
                 if left:
                     await asyncio.sleep(BUMP_PAUSE)
         raise Problem(
-            "state-store-unavailable", "What must be told to other workers after a write could not be.",
+            "state-store-unavailable", "What must be told to other workers of a write could not be.",
             retry_after=1, connection=self.name, outcome="not_applied",
         )  # fmt: skip
 

@@ -2,24 +2,38 @@
 
 import asyncio
 import logging
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from gateway.ending import end
 from gateway.metrics import STATE_ERRORS
 from gateway.state.store import RecordTaken, StateUnavailable, Store, Transition, UnsafeStore
 
 log = logging.getLogger("gateway")
+T = TypeVar("T")
 
 REPORT_SECONDS = 0.5
 """How long to wait between tries to write down how a write ended."""
 
 
 class Report(NamedTuple):
-    """A change of the claim of this key. `lost` is what to log should the process end before it is made."""
+    """A change of the claim of this key. `lost` is what to log should the process end before it is made; for `taken` see
+    `changed`."""
 
     key: str
     transition: Transition[Any]
     lost: str
+    taken: Transition[Any] | None = None
+
+
+async def changed(store: Store, key: str, transition: Transition[T], taken: Transition[T] | None = None) -> T:
+    """What the transition results in; `taken` is made in its place where another claim has the record."""
+    try:
+        return await store.change(key, transition)
+    except RecordTaken:
+        if taken is None:
+            raise
+    log.warning("claim %s: the provider gave it a record that stands under another claim", key[:16])
+    return await store.change(key, taken)
 
 
 class Reports:
@@ -58,7 +72,7 @@ class Reports:
 
     async def _made(self, report: Report) -> bool:
         try:
-            await self._store.change(report.key, report.transition)
+            await changed(self._store, report.key, report.transition, report.taken)
         except RecordTaken:
             log.error("claim %s: its record stands under another claim; see `crm-gateway outcomes`", report.key[:16])
         except (StateUnavailable, UnsafeStore):

@@ -1,9 +1,10 @@
 """Writes whose outcome is unknown, settled by looking: never by time, and never by sending them again.
 
-A create is looked for where its adapter says (`looking`); the record that it made is one that no other claim stands for.
+A create is looked for where its adapter says (`looking`); the record that it made is one that no other write can have made:
+no other claim stands for it, none like it is under way, and nothing like it was sent without a key.
 Absence needs two looks later than `lookup_lag` after the holder's last word, over a list that goes back far enough.
 Whatever is in between stays unknown.
-An update is settled when the record has all that was sent, a delete when the record is gone.
+An update is settled when the record has all that was sent just as it was sent, a delete when the record is gone.
 
 When is the store's to say: each unknown claim has a turn, which is seldomer the older it is (`pause`): what stays
 unknown costs the provider little and hides nobody. Each connection is looked at by itself: a slow one delays no other.
@@ -22,9 +23,8 @@ from gateway.about import About
 from gateway.ending import end
 from gateway.errors import Problem
 from gateway.idempotency import Kept
-from gateway.ledger import settle
 from gateway.logs import where
-from gateway.looking import look_for
+from gateway.looking import CLOCKS, SKEW, contradicts, likeness_of_update, look_for
 from gateway.loop_time import deadline_in
 from gateway.metrics import SETTLED, STATE_ERRORS, UNKNOWN
 from gateway.opportunities import Answer, Ask, Opportunities
@@ -218,31 +218,54 @@ class Settler:
             return "unclear"
         if about.operation == "delete":
             return "absent"
-        applied, missed = settle(about.plan, read.opportunity, {})
-        if any(entry.reason == "ignored" for entry in missed):
-            return "unclear" if applied else "absent"
+        likeness = likeness_of_update(about.plan, read.opportunity)
+        if likeness != "same":
+            return "absent" if likeness == "other" else "unclear"
         return self.answered(claim.operation, opportunities.written(read, about.plan, self._ask(opportunities, about)))
 
     async def _sight_of_create(self, claim: Claim, about: About, opportunities: Opportunities) -> Kept | Sight:
-        others = [other for other in await self.store.open_claims(claim.connection)
-                  if other.twin == claim.twin and other.key != claim.key]  # fmt: skip
-        if any(not other.finished for other in others):
-            return "unclear"  # a record found now might be the one that another is just making
         sighting = await look_for(opportunities, about, self._ask(opportunities, about))
         if sighting is None:
             return "unclear"
-        for record in sighting.same:
-            if await self._is_taken(claim, record):
+        doubt = list(sighting.alike)
+        # Who is making a record is asked after it was seen, and who has it after that: its maker is one of the two.
+        twins = [other for other in await self.store.open_claims(claim.connection)
+                 if other.twin == claim.twin and other.key != claim.key] if sighting.same else []  # fmt: skip
+        free = [record for record in sighting.same if not await self._is_taken(claim, record)]
+        if free and (len(free) > 1 + len(twins) or await self._may_be_anothers(claim, about, twins, opportunities)):
+            return "unclear"
+        for record in free:
+            ask = self._ask(opportunities, about)
+            stored = await opportunities.read(record, ask)
+            if contradicts(about, stored.opportunity, opportunities.adapter.no_proof):
+                doubt.append(record)
                 continue
             try:
-                kept = await self._answer(claim, about, record, opportunities)
+                kept = self.answered(claim.operation, opportunities.written(stored, about.plan, ask))
                 if await self.settle_found(claim, kept, "look-up"):
                     log.info("claim %s: settled by look-up, applied", claim.key[:16])
                 return "unclear"  # it is settled, by us or by another
             except RecordTaken:
                 continue
-        doubt = [record for record in sighting.alike if record is None or not await self._is_taken(claim, record)]
-        return "absent" if sighting.far_enough and not doubt else "unclear"
+        if not sighting.far_enough:
+            return "unclear"
+        doubted = [record for record in doubt if record is None or not await self._is_taken(claim, record)]
+        return "unclear" if doubted else "absent"
+
+    async def _may_be_anothers(
+        self, claim: Claim, about: About, twins: list[Claim], opportunities: Opportunities
+    ) -> bool:
+        """Whether a record that looks like the one may be of another write, with no claim that has it: not yet, or no more,
+        or never."""
+        if any(not twin.finished for twin in twins):
+            return True
+        try:
+            marked, kept_since = await opportunities.connection.board.marked(claim.twin)
+        except StateUnavailable:
+            return True
+        if kept_since > about.sent_at or marked > about.sent_at + (SKEW if claim.keyless else -CLOCKS):
+            return True  # what came without a key has a mark of its own, of the moment when it was sent
+        return await self.store.now() > claim.began + self.keep - SKEW  # claims of that time may be forgotten
 
     async def _is_taken(self, claim: Claim, native_id: str) -> bool:
         holder = await self.store.holder_of(claim.connection, native_id)

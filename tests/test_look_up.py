@@ -1,5 +1,6 @@
 """The contract kit's check of the look-up: it passes for what works, and says what is wrong with what does not."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,10 +9,15 @@ import pytest
 from adapters.getraze import GetRaze
 from adapters.getraze.sandbox_served_seeds import PIPELINE_ID, STAGES
 from adapters.spott import Spott
+from gateway.about import About
 from gateway.adapter import Adapter, ListQuery
+from gateway.ledger import Plan, Sent
+from gateway.looking import Sighting, look_for
+from gateway.opportunities import Opportunities
 from gateway.testing.kit import Kit
 from gateway.testing.on_look_up import a_lost_create_can_be_found, why_unknown
 from gateway.testing.suite import run_suite
+from gateway.testing.whole_way import new_ask, over
 
 SERVED = {"dialect": "served", "pipeline_id": PIPELINE_ID, "stage_id": STAGES["new"]}
 
@@ -25,6 +31,13 @@ class LooksForSomethingElse(GetRaze):
 
     def look_up(self, bodies: Mapping[str, dict[str, Any]]) -> ListQuery | None:
         return ListQuery(100, filters=(("search", "nobody has this name"),))
+
+
+class LooksForExactlyThat(GetRaze):
+    """Asks for the name as it was sent, to the letter."""
+
+    def look_up(self, bodies: Mapping[str, dict[str, Any]]) -> ListQuery | None:
+        return ListQuery(100, filters=(("search", bodies.get("create", {}).get("name", "")),))
 
 
 class LooksForNothing(GetRaze):
@@ -71,6 +84,8 @@ def test_an_adapter_that_creates_without_a_look_up_is_told_what_that_means() -> 
     [
         (LooksForSomethingElse, "not; see `look_up`"),
         (LooksForNothing, "could be looked for"),
+        (LooksForExactlyThat, "a provider that trims names would hide"),
+        (LooksForExactlyThat, "a provider that cuts names would hide"),
         (LooksAtAFewOldOnes, "does not go back to before the create"),
         (GivesACall, "gives a Call"),
         (LooksWithoutCreating, "but no create()"),
@@ -80,3 +95,20 @@ def test_what_does_not_is_told(adapter: type[Adapter], said: str) -> None:
     settings = {"dialect": "documented"} if issubclass(adapter, GetRaze) else {}
     found = faults(adapter, settings)
     assert any(said in fault for fault in found), found
+
+
+@pytest.mark.parametrize(("ahead", "likeness"), [(0.0, "same"), (60.0, "alike"), (3600.0, "none")])
+def test_clocks_a_minute_apart_hide_no_record(ahead: float, likeness: str) -> None:
+    """The write came from a machine whose clock is ahead of the one that looks."""
+
+    async def made(opportunities: Opportunities) -> tuple[str, Sighting | None]:
+        name = "Jane Roe of Acme"
+        answer = await opportunities.create({"name": name}, new_ask())
+        plan = Plan({"create": {"name": name}}, [Sent("name", name, "create")])
+        about = About("create", "", plan, time.time() + ahead)
+        return answer.data["native_id"], await look_for(opportunities, about, new_ask())
+
+    (created, seen), _ = over(Kit(GetRaze, {"dialect": "documented"}, {}, "canary-4f9d2c7e51b83a60"), made)
+    assert seen is not None
+    found = "same" if created in seen.same else "alike" if created in seen.alike else "none"
+    assert found == likeness

@@ -70,6 +70,35 @@ def test_what_is_bumped_goes_up_for_all(url: str) -> None:
     run(url, test)
 
 
+def test_a_mark_is_seen_by_all_and_lost_with_the_board_only(url: str) -> None:
+    async def test(one: Board, other: Board) -> None:
+        before = time.time()
+        assert (await one.marked("a"))[0] == (await other.marked("b"))[0] == 0.0
+        await one.mark("a", 1764000000.125)
+        mark, since = await other.marked("a")
+        assert mark == 1764000000.125 and since <= before + 1
+        await other.mark("a", 1764000001.0)
+        assert [(await board.marked(name))[0] for board in (one, other) for name in "ab"] == [1764000001.0, 0.0] * 2
+
+    run(url, test)
+
+
+def test_a_board_begun_anew_says_since_when_it_keeps_marks(tmp_path: Path) -> None:
+    async def test() -> None:
+        board = SharedBoard(tmp_path / "board")
+        await board.open()
+        await board.mark("a", time.time())
+        await board.aclose()
+        (tmp_path / "board").unlink()
+        lost = time.time()
+        await board.open()
+        mark, since = await board.marked("a")
+        assert mark == 0.0 and since >= lost - 0.001
+        await board.aclose()
+
+    asyncio.run(test())
+
+
 class Counted(AbstractContextManager[None]):
     """In the place of the lock between counting and looking: how often something was counted."""
 

@@ -30,6 +30,7 @@ from gateway.adapter import (
     Stage,
 )
 from gateway.fields import Table
+from gateway.steady import stretch
 from gateway.strict_json import Json
 
 DOCUMENTED, SERVED = "getraze", "getraze-served"
@@ -207,10 +208,16 @@ class GetRaze(Adapter):
         yield Call("create", "POST", "/opportunities", body=body)
 
     def look_up(self, bodies: Mapping[str, dict[str, Json]]) -> ListQuery | None:
-        """By e-mail where one was sent, else by name: the only way to see whether a create took effect."""
+        """By e-mail where one was sent, else by name: the only way to see whether a create took effect.
+
+        Asked for is a piece that is stored as it was sent; where there is none, the newest of all.
+        """
         body = bodies.get("create", {})
         told = body.get("email") or body.get("name")
-        return ListQuery(self.limits.page, filters=(("search", told),)) if isinstance(told, str) else None
+        if not isinstance(told, str):
+            return None
+        piece = stretch(told)
+        return ListQuery(self.limits.page, filters=(("search", piece),) if piece else ())
 
     def update(self, native_id: str, bodies: Mapping[str, dict[str, Json]]) -> Iterable[Call]:
         """PUT for the fields (it changes only what is sent), then a call of its own for the stage."""

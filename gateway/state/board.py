@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from zlib import crc32
 
-from gateway.state.board_file import COLUMNS, VERSIONS, BoardFile
+from gateway.state.board_file import COLUMNS, MARKS, VERSIONS, BoardFile
 from gateway.state.store import Allowance, Board, StateUnavailable
 
 _COUNT = 28
@@ -124,6 +124,13 @@ class SharedBoard(Board):
     async def tripped(self, name: str) -> float:
         board = self._board()
         return float(board.circuits[board.slot("circuit\0" + name)])
+
+    async def mark(self, name: str, at: float) -> None:
+        self._board().marks[crc32(name.encode()) % MARKS] = at
+
+    async def marked(self, name: str) -> tuple[float, float]:
+        board = self._board()
+        return float(board.marks[crc32(name.encode()) % MARKS]), board.begun
 
     async def aclose(self) -> None:
         self._closed = True

@@ -4,11 +4,12 @@
     versions    VERSIONS slots of COLUMNS counters
     budgets     NAMES slots: COLUMNS counters of calls, COLUMNS allowances
     circuits    NAMES times
+    marks       MARKS times
     names       to the end of the file: 16 bytes for each name, the nth for the nth slot
 
-A process writes in its own column only, so that no two ever write the same counter, and reads everybody's: no lock is
+A process counts in its own column only, so that no two ever write the same counter, and reads everybody's: no lock is
 needed, and a process that is stopped or killed at any point holds up nobody. The column is a lock on one byte that the
-kernel lets go of when the process ends; who takes it next counts on from where it stood.
+kernel lets go of when the process ends; who takes it next counts on from where it stood. A time is whoever's wrote it last.
 A name has its slot by its first place among the names: all append theirs, and then all read the same file.
 """
 
@@ -27,6 +28,7 @@ COLUMNS = 160
 reload needs none, nor has the process that stands by a column before it serves."""
 VERSIONS = 4096
 NAMES = 1024
+MARKS = 16384
 
 _MAGIC = b"crm-gateway board"
 _FORMAT = 2
@@ -36,8 +38,11 @@ _AT_USED = 40
 _AT_VERSIONS = _HEAD
 _AT_BUDGETS = _AT_VERSIONS + VERSIONS * COLUMNS * 8
 _AT_CIRCUITS = _AT_BUDGETS + NAMES * COLUMNS * 2 * 8
-_AT_NAMES = _AT_CIRCUITS + NAMES * 8
+_AT_MARKS = _AT_CIRCUITS + NAMES * 8
+_AT_NAMES = _AT_MARKS + MARKS * 8
 _DIGEST = 16
+_SHIFT = 4
+"""A board begins to count versions at the nanoseconds of the Unix epoch, divided by two so many times."""
 
 _BEGIN = COLUMNS
 """The byte whose lock is held while the file is begun; the ones before it stand for the columns."""
@@ -89,7 +94,10 @@ class BoardFile:
         """How many columns have ever been used: those after them are zeros, and not looked at."""
         self.versions = self._bytes[_AT_VERSIONS:_AT_BUDGETS].cast("Q")
         self.budgets = self._bytes[_AT_BUDGETS:_AT_CIRCUITS].cast("Q")
-        self.circuits = self._bytes[_AT_CIRCUITS:_AT_NAMES].cast("d")
+        self.circuits = self._bytes[_AT_CIRCUITS:_AT_MARKS].cast("d")
+        self.marks = self._bytes[_AT_MARKS:_AT_NAMES].cast("d")
+        self.begun = (self.base << _SHIFT) / 1e9
+        """The Unix second when it was begun."""
         status = os.fstat(self._file)
         self._identity = status.st_dev, status.st_ino
         self._names: dict[bytes, int] = {}
@@ -125,7 +133,7 @@ class BoardFile:
             os.posix_fallocate(self._file, 0, _AT_NAMES)
         else:
             os.ftruncate(self._file, _AT_NAMES)
-        os.pwrite(self._file, struct.pack("=QQ", time.time_ns() >> 4, 0), _AT_BASE)
+        os.pwrite(self._file, struct.pack("=QQ", time.time_ns() >> _SHIFT, 0), _AT_BASE)
         os.pwrite(self._file, _head(), 0)
 
     def slot(self, name: str) -> int:
@@ -167,7 +175,7 @@ class BoardFile:
 
     def close(self) -> None:
         """Give the column back."""
-        for view in (self.used, self.versions, self.budgets, self.circuits, self._bytes):
+        for view in (self.used, self.versions, self.budgets, self.circuits, self.marks, self._bytes):
             view.release()
         self._map.close()
         self._close_files()

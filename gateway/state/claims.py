@@ -51,7 +51,7 @@ class Claim:
     keyless: bool = False
     """No caller's key stands behind it: kept only to be listed and settled."""
     twin: str = ""
-    """Digest of connection and what is sent: claims with the same one cannot be told apart by a look-up."""
+    """`about.twin_of` what is sent: a look-up might take the record of one claim for another's with the same one."""
     looks: int = 0
     """Look-ups that found nothing, each late enough to count."""
     looked: float = 0.0

@@ -36,6 +36,8 @@ class LocalBoard(Board):
         self._spent: dict[str, tuple[int, int]] = {}
         """Name -> (number of the window, calls spent in it)."""
         self._until: dict[str, float] = {}
+        self._marks = [0.0] * SLOTS
+        self._begun = clock()
 
     async def open(self) -> None:
         """Nothing to connect to."""
@@ -92,6 +94,14 @@ class LocalBoard(Board):
         """Until when it is open, as it was tripped."""
         return self._until.get(name, 0.0)
 
+    async def mark(self, name: str, at: float) -> None:
+        """Set a mark."""
+        self._marks[_slot(name)] = at
+
+    async def marked(self, name: str) -> tuple[float, float]:
+        """As it was marked last."""
+        return self._marks[_slot(name)], self._begun
+
     async def aclose(self) -> None:
         """Nothing to let go of."""
 
@@ -110,7 +120,8 @@ class _Own(Allowance):
 class FallbackBoard(Board):
     """A board whose budgets and circuits are always told: from this process's own memory while the shared one fails.
 
-    Versions are not: a version that other workers do not see would be a lie, so `bump` and `versions` raise.
+    Versions and marks are not: one that other workers do not see would be a lie, so `bump`, `versions`, `mark` and `marked`
+    raise.
     """
 
     def __init__(self, shared: Board, clock: Callable[[], float] = time.monotonic) -> None:
@@ -169,6 +180,14 @@ class FallbackBoard(Board):
     async def tripped(self, name: str) -> float:
         """As the shared board says, or as this process knows."""
         return await self._either(lambda board: board.tripped(name))
+
+    async def mark(self, name: str, at: float) -> None:
+        """As the shared board does it."""
+        await self._shared.mark(name, at)
+
+    async def marked(self, name: str) -> tuple[float, float]:
+        """As the shared board says it."""
+        return await self._shared.marked(name)
 
     async def aclose(self) -> None:
         """Let go of the shared board."""

@@ -181,6 +181,17 @@ class RedisBoard(Board):
         with understood():
             return float(packed_in(answer) or 0.0)
 
+    async def mark(self, name: str, at: float) -> None:
+        await self._server.ask("SET", self._mark_of(name), repr(at))
+
+    async def marked(self, name: str) -> tuple[float, float]:
+        answer = await self._server.ask("GET", self._mark_of(name))
+        with understood():
+            return float(packed_in(answer) or 0.0), 0.0  # it loses no mark without the claims
+
+    def _mark_of(self, name: str) -> str:
+        return f"{self._prefix}mark:{_slots([name])[0]}"
+
     async def aclose(self) -> None:
         await self._server.aclose()
 

@@ -9,6 +9,7 @@
     version:SLOT             how often names of that slot were bumped; version: alone is the number that versions start from
     budget:PER:NAME          a hash: the window, calls granted in it, and the most that the provider said it grants
     circuit:NAME             until when it is open
+    mark:SLOT                when a name of that slot was marked last
 
 Nothing expires by the server's own clock: what has a time to live is the first to go when memory is short.
 """

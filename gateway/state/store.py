@@ -184,6 +184,15 @@ class Board(abc.ABC):
         """Until which Unix second the circuit is open; 0: it is not."""
 
     @abc.abstractmethod
+    async def mark(self, name: str, at: float) -> None:
+        """The mark of this name is set to this Unix second. Names may share a mark."""
+
+    @abc.abstractmethod
+    async def marked(self, name: str) -> tuple[float, float]:
+        """(the Unix second that this name was marked with last, by whomever; since when the board has kept marks). A mark
+        from before is lost with the board that had it."""
+
+    @abc.abstractmethod
     async def aclose(self) -> None:
         """Let go of everything. May be called twice."""
 

@@ -1,6 +1,7 @@
 """Checks of the look-up after a create whose answer was lost: over the stand-in, as the gateway itself would look."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +15,15 @@ from gateway.strict_json import Json
 from gateway.testing.kit import Faults, Kit
 from gateway.testing.whole_way import new_ask, over
 
-NAME = "Kit look-up"
+NAME = "Kit look-up & others, of a name as long as many a server has room for"
 """The name of what is created here: a record that nobody else makes."""
+NEVER = "Something else entirely"
+"""The name of what is never created."""
+SPELLED: Mapping[str, str] = {
+    "trims": f"  {NAME} ", "collapses blanks in": NAME.replace(" ", "  "), "unescapes": NAME.replace("&", "&amp;"),
+    "cuts": f"{NAME}, with more than that",
+}  # fmt: skip
+"""What a provider may do to a text -> a name that it would store as `NAME`."""
 
 
 def why_unknown(adapter: type[Adapter]) -> str:
@@ -29,6 +37,7 @@ class _Planned:
     """Takes down what a create was about to send."""
 
     plan: Plan | None = None
+    claimed = False
 
     def planned(self, plan: Plan) -> None:
         self.plan = plan
@@ -50,7 +59,7 @@ def a_lost_create_can_be_found(kit: Kit) -> Faults:
     if query is not None and not isinstance(query, ListQuery):
         yield f"look_up() gives a {type(query).__name__}; expected a ListQuery, or None when nothing can be looked for"
         return
-    (never, created, after), _ = over(kit, _lost)
+    (never, created, after, spelled), _ = over(kit, _lost)
     if after is None:
         yield f"look_up() gives None for a create with a name: {NAME!r} could be looked for"
         return
@@ -61,27 +70,35 @@ def a_lost_create_can_be_found(kit: Kit) -> Faults:
             "as only alike: a leaf that the list tells differs from what was sent" if created in after.alike else "not"
         )
         yield f"after the create the look-up shows the new record {created} {shown}; see `look_up` and `no_proof`"
+    for what, seen in spelled.items():
+        if seen is None or created not in seen.same + seen.alike:
+            yield f"a provider that {what} names would hide the new record from the look-up; see `gateway.steady.stretch`"
     if not after.far_enough:
         yield "the look-up's page does not go back to before the create: it must be the newest first"
 
 
-async def _lost(opportunities: Opportunities) -> tuple[Sighting | None, str, Sighting | None]:
-    """(what is seen of a create that was never sent, the id that another one got, what is seen of that)."""
+async def _lost(
+    opportunities: Opportunities,
+) -> tuple[Sighting | None, str, Sighting | None, dict[str, Sighting | None]]:
+    """(what is seen of a create that was never sent, the id that another one got, what is seen of that, and what would be
+    had it been sent by a name of `SPELLED`)."""
     ask = new_ask()
     planned = _Planned()
     ask.guard = planned
     draft, sent_at = validated(Draft, {"name": NAME}), time.time()
     first = await opportunities.create(draft, ask)
     assert planned.plan is not None
-    about = About("create", "", planned.plan, sent_at)
-    never = About("create", "", _renamed(planned.plan), sent_at)
-    made: str = first.data["native_id"]
-    return await look_for(opportunities, never, new_ask()), made, await look_for(opportunities, about, new_ask())
+    plan = planned.plan
+
+    async def seen(name: str) -> Sighting | None:
+        return await look_for(opportunities, About("create", "", _renamed(plan, name), sent_at), new_ask())
+
+    spelled = {what: await seen(name) for what, name in SPELLED.items()}
+    return await seen(NEVER), first.data["native_id"], await seen(NAME), spelled
 
 
-def _renamed(plan: Plan) -> Plan:
+def _renamed(plan: Plan, other: str) -> Plan:
     """The same create with another name."""
-    other = f"{NAME} never sent"
     bodies = {call: _swapped(body, other) for call, body in plan.bodies.items()}
     return Plan(
         bodies, [replace(sent, value=other) if sent.value == NAME else sent for sent in plan.sent], plan.refused
