@@ -159,7 +159,7 @@ def test_a_create_whose_name_is_stored_otherwise_is_never_called_absent(gateway:
 
 def test_names_compared_to_the_letter_double(gateway: str, raze: Other, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(looking, "may_be", lambda sent, stored: False)
-    monkeypatch.setattr(looking, "alike", lambda sent, stored: False)
+    monkeypatch.setattr(looking, "alike", lambda sent, stored, path: False)
     drafts = lose_one_of_each_spelling(gateway, raze)
     for number, name in enumerate(SPELLINGS):
         told = until_settled(partial(create, gateway, f"k{number}", draft(name)))

@@ -5,6 +5,7 @@ The provider is the stand-in of that module, the state a file or a server of the
 """
 
 import asyncio
+import contextlib
 import json
 import sqlite3
 import threading
@@ -333,6 +334,8 @@ def test_a_write_of_the_command_line_that_is_lost_is_listed(
 def test_a_write_of_the_command_line_is_not_sent_where_it_could_not_be_remembered(tmp_path: Path) -> None:
     with StandIn([Says(201)]) as provider:
         path = tmp_path / "config.yaml"
-        path.write_text(config(state=f"sqlite:///{tmp_path}/nowhere/gateway.db", raze=provider.url))
-        told = CliRunner().invoke(main, ["create", "--json", "--config", str(path)], input=json.dumps(NAME))
+        path.write_text(config(state=f"sqlite:///{tmp_path}/gateway.db", raze=provider.url))
+        with contextlib.closing(sqlite3.connect(tmp_path / "gateway.db", isolation_level=None)) as held:
+            held.execute("BEGIN EXCLUSIVE")
+            told = CliRunner().invoke(main, ["create", "--json", "--config", str(path)], input=json.dumps(NAME))
         assert told.exit_code == 1 and "state-store-unavailable" in told.output and not provider.seen
