@@ -422,6 +422,21 @@ def test_a_state_store_that_can_never_be_opened_is_a_mistake_of_the_file(
         assert f":{line}:1: state: " in done.stderr and said in done.stderr and "canary" not in done.stderr
 
 
+def test_every_command_takes_a_configuration_and_json_wherever_a_table_is_printed() -> None:
+    options = {
+        name: {one for parameter in command.params for one in parameter.opts} for name, command in main.commands.items()
+    }
+    assert set(options) == {
+        "serve", "check-config", "connections", "get", "list", "create", "update", "delete", "translate", "export", "check",
+        "new-adapter", "docs", "hash-key", "reload", "outcomes",
+    }  # fmt: skip
+    assert [name for name, given in options.items() if "--config" not in given] == []
+    without = {"serve", "reload", "export", "new-adapter", "docs"}  # what they print is no table
+    assert {name for name, given in options.items() if "--json" not in given} == without
+    hashed = run("hash-key", "--config", "nowhere.yaml", stdin="a-key")
+    assert hashed.exit_code == 0 and len(lines(hashed)) == 1
+
+
 def test_a_port_that_is_taken_is_told_and_fails(config: Path) -> None:
     import socket
 

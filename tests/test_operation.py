@@ -275,8 +275,8 @@ def test_a_state_store_that_somebody_has_to_mend_stops_the_start(
 ) -> None:
     (tmp_path / "config.yaml").write_text(SANDBOXES)
     spoil(tmp_path / "gateway.db")
-    server = Server(tmp_path, "--workers", workers)
-    assert (server.url, server.process.returncode) == ("", 1)
+    with Server(tmp_path, "--workers", workers) as server:
+        assert (server.url, server.process.returncode) == ("", 1)
     assert f"state store: the state {'board' if 'program' in said else 'database'}" in server.log and said in server.log
     assert "Traceback" not in server.log and "worker" not in server.log
 
@@ -285,8 +285,8 @@ def test_a_state_server_that_refuses_us_stops_the_start_and_one_that_is_away_is_
     with state_server(tmp_path, requirepass="good-password") as away:
         state = f"{SANDBOXES}state: redis://:bad-password@127.0.0.1:{away.port}/0\n"
         (tmp_path / "config.yaml").write_text(state)
-        server = Server(tmp_path, name="refused")
-        assert (server.url, server.process.returncode) == ("", 1)
+        with Server(tmp_path, name="refused") as server:
+            assert (server.url, server.process.returncode) == ("", 1)
         assert "state store: the state server refuses" in server.log and "bad-password" not in server.log
         (tmp_path / "config.yaml").write_text(state.replace("bad", "good"))
         away.stop()
