@@ -1,18 +1,24 @@
 """What is remembered of a write until its outcome is known: enough to look for it, and to answer as it would have."""
 
+import time
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 from gateway.codecs import MISSING
 from gateway.ledger import NotApplied, Plan, Sent
+from gateway.state import clock
 from gateway.steady import letters
 from gateway.strict_json import dumps, loads
 
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a look-up needs to know of a write, and what its answer is made from. `sent_at` is Unix time here."""
+    """What a look-up needs to know of a write, and what its answer is made from.
+
+    `sent_at` is Unix time here, `ticks` the same moment by a clock that nobody sets, on `boot` of one machine. `account` is
+    that of the connection to which it went (`Connection.account`).
+    """
 
     operation: str
     native_id: str
@@ -20,13 +26,31 @@ class About:
     sent_at: float
     explain: bool = False
     raw: bool = False
+    account: str = ""
+    boot: str = ""
+    ticks: float = 0.0
+
+    @classmethod
+    def now(
+        cls, operation: str, native_id: str, plan: Plan, explain: bool = False, raw: bool = False, account: str = ""
+    ) -> "About":
+        """Of a write that is sent now."""
+        return cls(operation, native_id, plan, time.time(), explain, raw, account, clock.BOOT, clock.ticks())
+
+    def age(self) -> float:
+        """Seconds since it was sent. By the time of day, which may have been set, only where no other clock can tell: on
+        another machine, or after a new start of this one."""
+        if self.boot and self.boot == clock.BOOT:
+            return clock.ticks() - self.ticks
+        return time.time() - self.sent_at
 
     def packed(self) -> bytes:
         """As a claim holds it."""
         plan = self.plan
         return dumps({
             "operation": self.operation, "native_id": self.native_id, "sent_at": repr(self.sent_at),
-            "explain": self.explain, "raw": self.raw, "bodies": plan.bodies,
+            "explain": self.explain, "raw": self.raw, "bodies": plan.bodies, "account": self.account,
+            "boot": self.boot, "ticks": repr(self.ticks),
             "sent": [[sent.field, sent.value, sent.operation] for sent in plan.sent],
             "refused": [
                 [entry.field, entry.reason, entry.detail, *([] if entry.sent is MISSING else [entry.sent])]
@@ -44,7 +68,8 @@ class About:
             [NotApplied(*entry) for entry in told["refused"]],
         )
         return cls(
-            told["operation"], told["native_id"], plan, float(told["sent_at"]), told["explain"], told["raw"]
+            told["operation"], told["native_id"], plan, float(told["sent_at"]), told["explain"], told["raw"],
+            told.get("account", ""), told.get("boot", ""), float(told.get("ticks", 0)),
         )  # fmt: skip
 
 

@@ -51,8 +51,9 @@ class Connection:
         )
         fixed, off = config.budget_from == "file", config.budget_from == "off"
         # What was spent or told under one credential says nothing about another: after a rotation the account is a new one.
-        paid_by = hmac.digest(key.encode(), f"budget {base_url}".encode(), hashlib.sha256).hex()[:16]
-        self._purse = Purse(f"{config.name}:{paid_by}", config.budget, board, enforced=not off, fixed=fixed)
+        self.account = hmac.digest(key.encode(), f"account {base_url}".encode(), hashlib.sha256).hex()[:16]
+        """A word for the provider's address and the credential, which tells neither."""
+        self._purse = Purse(f"{config.name}:{self.account}", config.budget, board, enforced=not off, fixed=fixed)
         slots = Slots(limits.concurrency)
         self._circuit = (
             None if circuit is None
@@ -67,7 +68,7 @@ class Connection:
         # Cursors are signed with what all replicas of a connection share and nobody else has.
         self.cursor_key = hmac.digest(key.encode(), f"cursor {self.name}".encode(), hashlib.sha256)
         told = f"{base_url} {config.adapter.__qualname__} {config.settings!r} {config.stages!r}"
-        self._account = hmac.digest(key.encode(), told.encode(), hashlib.sha256).hex()[:24]
+        self._reading = hmac.digest(key.encode(), told.encode(), hashlib.sha256).hex()[:24]
         self._learned = 0
 
     def send(
@@ -112,7 +113,7 @@ class Connection:
     @property
     def reading(self) -> str:
         """A word for whose records are read and how: another one for another credential, mapping, or dialect learned."""
-        return f"{self._account}.{self._learned}"
+        return f"{self._reading}.{self._learned}"
 
     @property
     def secret(self) -> str:

@@ -112,9 +112,9 @@ class Guard:
     sent: bool = False
     check: "Callable[[Guard], Awaitable[None]] | None" = None
 
-    def planned(self, plan: Plan) -> None:
-        """What is going to be sent."""
-        self.about = About(self.operation, self.native_id, plan, time.time(), self.explain, self.raw)
+    def planned(self, plan: Plan, account: str) -> None:
+        """What is going to be sent, and to which account."""
+        self.about = About.now(self.operation, self.native_id, plan, self.explain, self.raw, account)
 
     @property
     def claimed(self) -> bool:

@@ -9,11 +9,11 @@ before.
 """
 
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from math import inf
 from typing import Literal
 
 from gateway.about import About
@@ -26,11 +26,10 @@ from gateway.steady import may_be
 from gateway.strict_json import Json
 
 SKEW = 2.0
-"""How far the provider's clock may be from where its `Date` header puts it, or from ours when it sends none: it may count
-in whole seconds."""
+"""How far the provider's clock may be from where its `Date` header puts it: it may count in whole seconds."""
 CLOCKS = 300.0
-"""How far clocks may be apart at worst, the provider's when it sends no `Date` and those of our own machines: what looks
-older by less than that may be the record all the same."""
+"""How far the clocks of our own machines may be apart at worst: what looks older by less than that may be the record all
+the same."""
 
 Likeness = Literal["same", "alike", "other"]
 
@@ -61,7 +60,7 @@ async def look_for(opportunities: Opportunities, about: About, ask: Ask) -> Sigh
     page = adapter.page(reply.body, query)
     if page is None:
         return None
-    sure, maybe = _newer_than(about.sent_at, reply)
+    sure, maybe = _newer_than(about, reply)
     newest_first = (query.sort or adapter.default_sort) == "-created_at"
     same: list[str] = []
     alike: list[str | None] = []
@@ -84,13 +83,16 @@ async def look_for(opportunities: Opportunities, about: About, ask: Ask) -> Sigh
     return Sighting(tuple(same), tuple(alike), far_enough)
 
 
-def _newer_than(sent_at: float, reply: Reply) -> tuple[float, float]:
-    """(a record made at or after this by the provider's clock is newer than the write, one made before this is older)."""
+def _newer_than(about: About, reply: Reply) -> tuple[float, float]:
+    """(a record made at or after this by the provider's clock is newer than the write, one made before this is older).
+
+    Where the provider does not tell what its clock says, none can be known to be either.
+    """
     try:
         theirs = parsedate_to_datetime(reply.headers["date"]).timestamp()
     except (KeyError, ValueError, TypeError, OverflowError):
-        return sent_at - SKEW, sent_at - CLOCKS
-    there = sent_at + theirs - (time.time() - reply.elapsed / 2)
+        return inf, -inf
+    there = theirs - (about.age() - reply.elapsed / 2)
     return there - SKEW, there - CLOCKS
 
 

@@ -48,8 +48,8 @@ class Guard(Protocol):
     def claimed(self) -> bool:
         """Whether a claim stands for it."""
 
-    def planned(self, plan: Plan) -> None:
-        """What is going to be sent."""
+    def planned(self, plan: Plan, account: str) -> None:
+        """What is going to be sent, and to which account (`Connection.account`)."""
 
     async def before(self, call: Call) -> None:
         """Raises `Problem` unless this call may go out now. Asked before each try of a call that changes something."""
@@ -220,7 +220,7 @@ class Opportunities:
         planned = await self._plan(_told(draft), "create", ask)
         calls = self._calls(self.adapter.create(planned.bodies))
         if ask.guard is not None:
-            ask.guard.planned(planned)
+            ask.guard.planned(planned, self.connection.account)
         if not calls:
             raise RuntimeError(f"{self.adapter.name}: create made no call")
         await self._mark(planned, ask)
@@ -246,7 +246,7 @@ class Opportunities:
         failed: dict[str, str] = {}
         calls = self._calls(self.adapter.update(native_id, planned.bodies)) if planned.bodies else []
         if ask.guard is not None:
-            ask.guard.planned(planned)
+            ask.guard.planned(planned, self.connection.account)
         if calls:
             replies = [(calls[0], await self.send(calls[0], ask))]
             failed, rest = await self._send_rest(calls[1:], ask)
@@ -267,7 +267,7 @@ class Opportunities:
         self.need("delete")
         self._check_id(native_id)
         if ask.guard is not None:
-            ask.guard.planned(Plan())
+            ask.guard.planned(Plan(), self.connection.account)
         await self._can_write(native_id)
         try:
             await self.send(self.adapter.delete(native_id), ask)

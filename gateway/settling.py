@@ -12,6 +12,7 @@ unknown costs the provider little and hides nobody. Each connection is looked at
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -152,11 +153,12 @@ class Settler:
             held, looked = claims.look(held, now, pause=apart, again=self.pause(held, now))
             return held, (looked, age)
 
+        about = About.unpacked(claim.about)
         looked, age = await self.store.change(claim.key, begin)
         if not looked or not await opportunities.connection.may_look_up(old=age > self.lag + FRESH and not asked):
             return
         try:
-            sight = await self._sight(claim, About.unpacked(claim.about), opportunities)
+            sight = await self._sight(claim, about, opportunities)
         except Problem as problem:
             log.warning("claim %s: the look-up failed: %s", claim.key[:16], problem.code)
             return
@@ -263,7 +265,8 @@ class Settler:
             marked, kept_since = await opportunities.connection.board.marked(claim.twin)
         except StateUnavailable:
             return True
-        if kept_since > about.sent_at or marked > about.sent_at + (SKEW if claim.keyless else -CLOCKS):
+        sent_at = min(about.sent_at, time.time() - about.age())  # whichever way the clock was set meanwhile
+        if kept_since > sent_at or marked > sent_at + (SKEW if claim.keyless else -CLOCKS):
             return True  # what came without a key has a mark of its own, of the moment when it was sent
         return await self.store.now() > claim.began + self.keep - SKEW  # claims of that time may be forgotten
 
@@ -279,9 +282,12 @@ class Settler:
     def _can_look(self, claim: Claim) -> bool:
         opportunities = self.on(claim.connection)
         needed = ("look_up", "list", "get") if claim.operation == "create" else ("get",)
-        return opportunities is not None and all(
-            callable(getattr(opportunities.adapter, name, None)) for name in needed
-        )
+        if opportunities is None or not claim.about:
+            return False
+        # What another account shows says nothing of this write: it waits until that one is back, or for an operator.
+        if About.unpacked(claim.about).account not in ("", opportunities.connection.account):
+            return False
+        return all(callable(getattr(opportunities.adapter, name, None)) for name in needed)
 
 
 def _bury(dead: str, held: Claim | None, now: float) -> tuple[Claim | None, bool]:

@@ -235,16 +235,16 @@ def test_another_credential_or_mapping_is_another_answer(on: Any, tmp_path: Path
         cache, connection = site.cache(), site.gateways[0].on("raze").connection
         await site.get("a")
         assert how(await site.get("a"))[1] == "hit"
-        account = connection._account
-        connection._account = "another"
+        account = connection._reading
+        connection._reading = "another"
         assert how(await site.get("a"))[1] == "miss"
-        connection._account = account
+        connection._reading = account
         connection._learned += 1  # another dialect reads the same record otherwise
         assert how(await site.get("a"))[1] == "miss"
         assert len(cache._entries) == 3
         words = {one.on("raze").connection.reading for one in site.gateways}
         assert len({word.partition(".")[0] for word in words}) == 1
-        assert site.gateways[0].on("again").connection._account == account  # the name stands in the key beside it
+        assert site.gateways[0].on("again").connection._reading == account  # the name stands in the key beside it
 
     on(work)
 

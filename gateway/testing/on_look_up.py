@@ -39,7 +39,7 @@ class _Planned:
     plan: Plan | None = None
     claimed = False
 
-    def planned(self, plan: Plan) -> None:
+    def planned(self, plan: Plan, account: str) -> None:
         self.plan = plan
 
     async def before(self, call: Any) -> None:
