@@ -96,7 +96,8 @@ def state(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 def test_thousands_that_nobody_can_look_at_hide_nothing(state: str, raze: Raze, tmp_path: Path) -> None:
-    stuck = [lost(f"{name}{n:04}", name) for name in ("blind", "gone", "raze") for n in range(1_100)]
+    many = {"blind": 1_100, "gone": 1_100, "raze": 60}
+    stuck = [lost(f"{name}{n:04}", name) for name, number in many.items() for n in range(number)]
     stuck = [replace(claim, about=claim.about.replace(b"John", b"Jack")) for claim in stuck]
     begun = [lost("claimed", "gone", word="claimed"), lost("sending", "gone", word="sending")]
     asyncio.run(put(state, (*stuck, *begun), tmp_path))
@@ -105,7 +106,7 @@ def test_thousands_that_nobody_can_look_at_hide_nothing(state: str, raze: Raze, 
     )  # alike, and no proof: made nobody knows when
     raze.made.append(0.0)
     with StandIn(raze) as provider:
-        text = config(state=state, raze=provider.url, blind=provider.url)
+        text = config(", budget: off", state=state, raze=provider.url, blind=provider.url)
         with running_gateway(text, tmp_path) as url:
             raze.fault = lambda: Says(then="cut")
             create(url, "k")
@@ -116,10 +117,10 @@ def test_thousands_that_nobody_can_look_at_hide_nothing(state: str, raze: Raze, 
             until(lambda: outcomes(url, id="sending"))
             unknown = outcomes(url, outcome="unknown")
             assert {one["id"] for one in unknown} == {claim.key for claim in stuck} | {"sending"}
-            assert len(unknown) == 3_301
-            until(lambda: "crm_gateway_unknown_writes 3301" in ask(f"{url}/metrics").body.decode())
+            assert len(unknown) == 2_261
+            until(lambda: "crm_gateway_unknown_writes 2261" in ask(f"{url}/metrics").body.decode())
             listed = CliRunner().invoke(main, ["outcomes", "--json", "--config", str(tmp_path / "config.yaml")])
-            assert len(json.loads(listed.stdout)["data"]) == 3_302
+            assert len(json.loads(listed.stdout)["data"]) == 2_262
 
 
 def test_outcomes_come_in_pages_that_are_asked_for_rightly(raze: Raze, tmp_path: Path) -> None:
