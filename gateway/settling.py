@@ -104,7 +104,7 @@ class Settler:
                 changes.append((claim.key, partial(_bury, claim.holder)))
             elif self._can_look(claim):
                 lost.setdefault(claim.connection, []).append(claim)
-            else:
+            elif claim.finished:
                 changes.append((claim.key, self._put_off))
         for connection, waiting in lost.items():
             if connection not in self._looking:  # else those that it has not come to are still due when it ends
@@ -150,8 +150,13 @@ class Settler:
             if held is None or (held.turn > now and not asked):
                 return held, (0.0, 0.0)
             age = now - held.since
-            apart = SHORTEST if held.turn <= now else min(ASKED, max(SHORTEST, age / 4))
-            held, looked = claims.look(held, now, pause=apart, again=self.pause(held, now))
+            apart, again = SHORTEST, self.pause(held, now)
+            if asked and held.turn > now:
+                apart = min(ASKED, max(SHORTEST, age / 4))
+            elif not held.finished:
+                # It stays due, so that whoever can tell that its holder is dead sees it in each round of his.
+                apart, again = self.pause(held, max(held.since, held.looked)), 0.0
+            held, looked = claims.look(held, now, pause=apart, again=again)
             return held, (looked, age)
 
         looked, age = await self.store.change(claim.key, begin)

@@ -19,6 +19,7 @@ from typing import Any, cast
 import pytest
 from click.testing import CliRunner
 
+from gateway import settling
 from gateway.about import About
 from gateway.cli import main
 from gateway.ledger import Plan, Sent
@@ -224,6 +225,30 @@ def test_a_provider_that_says_nothing_delays_no_other(state: str, raze: Raze, tm
                 assert not ended and len(outcomes(url, connection="dead", outcome="unknown")) == 40
         finally:
             over.set()
+
+
+def test_a_holder_that_only_its_machine_knows_to_be_dead_is_found_so_whoever_looks_first(
+    state: str, raze: Raze, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = replace(lost("k", "raze"), finished=False, holder="elsewhere")
+    asyncio.run(put(state, [claim], tmp_path))
+    known: list[str] = []
+    monkeypatch.setattr(settling, "is_dead", lambda holder: holder in known)
+    with StandIn(raze) as provider, running_gateway(config(state=state, raze=provider.url), tmp_path) as url:
+        until(lambda: len(provider.calls()) >= 3)  # by a gateway that cannot know; its next look is seconds away
+
+        async def is_seen() -> bool:
+            """Whether a gateway on the holder's machine would find it in its round."""
+            held = state_of(state, tmp_path)
+            assert held is not None
+            try:
+                return "k" in [one.key for one in await held.store.due(9)]
+            finally:
+                await held.store.aclose()
+
+        assert all(asyncio.run(is_seen()) for _ in range(5))
+        known.append("elsewhere")
+        until(lambda: outcomes(url, outcome="not_applied"))
 
 
 # --- a reload, and the end, while the store is away -------------------------------------------------------------------
