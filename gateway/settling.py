@@ -13,7 +13,6 @@ unknown costs the provider little and hides nobody. Each connection is looked at
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -47,7 +46,7 @@ FRESH = 60.0
 AT_ONCE = 8
 """Looks under way at one connection, in this worker."""
 PAGE = 1000
-"""Claims of one connection that a round sees."""
+"""Claims of one connection and word that a round sees."""
 Sight = Literal["absent", "unclear"]
 
 
@@ -64,8 +63,8 @@ class Settler:
     on: Callable[[str], Opportunities | None]
     answered: Callable[[str, Answer], Kept]
     _task: asyncio.Task[None] | None = field(default=None)
-    _looking: dict[str, dict[str, asyncio.Task[None]]] = field(default_factory=dict)
-    """Looks under way, by connection and claim."""
+    _looking: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    """By connection, what looks for the writes that were due there."""
 
     def start(self) -> None:
         """Begin the rounds, in the running loop."""
@@ -75,7 +74,7 @@ class Settler:
         """End the rounds; a look under way is given up, and made again by whoever comes next."""
         if self._task is not None:
             await end([self._task])
-        await end([task for tasks in self._looking.values() for task in tasks.values()])
+        await end(self._looking.values())
 
     async def _rounds(self) -> None:
         while True:
@@ -97,34 +96,37 @@ class Settler:
         """Something done about every open claim whose turn it is, or begun: looks go on beside the rounds."""
         UNKNOWN.of().set(await self.store.unknown())
         found = await self.store.due(PAGE)
-        crowded = {name for name, seen in Counter(claim.connection for claim in found).items() if seen >= PAGE}
         changes: list[tuple[str, Transition[bool]]] = []
+        lost: dict[str, list[Claim]] = {}
         for claim in found:
             if claim.word in ("claimed", "sending"):
                 changes.append((claim.key, claims.expire_lease))
             elif not claim.finished and is_dead(claim.holder):
                 changes.append((claim.key, partial(_bury, claim.holder)))
-            elif not self._can_look(claim) or (not self._begin(claim) and claim.connection in crowded):
-                # It makes room for those behind it: more wait for this connection than a round sees.
+            elif self._can_look(claim):
+                lost.setdefault(claim.connection, []).append(claim)
+            elif claim.finished:
                 changes.append((claim.key, self._put_off))
+        for connection, waiting in lost.items():
+            if connection not in self._looking:  # else those that it has not come to are still due when it ends
+                task = self._looking[connection] = asyncio.create_task(self._look_for(waiting), name="look")
+                task.add_done_callback(partial(self._looked, connection))
         for first in range(0, len(changes), AT_ONCE):
             await asyncio.gather(*(self.store.change(*change) for change in changes[first : first + AT_ONCE]))
 
-    def _begin(self, claim: Claim) -> bool:
-        """Look for this one beside everything else; False when enough looks are under way at its connection."""
-        looking = self._looking.setdefault(claim.connection, {})
-        if claim.key in looking:
-            return True
-        if len(looking) >= AT_ONCE:
-            return False
+    async def _look_for(self, due: list[Claim]) -> None:
+        """A look for each of these, of one connection."""
+        waiting = iter(due)
 
-        async def look() -> None:
-            with self._tried():
-                await self.look(claim, asked=False)
+        async def one_after_the_other() -> None:
+            for claim in waiting:
+                with self._tried():
+                    await self.look(claim, asked=False)
 
-        task = looking[claim.key] = asyncio.create_task(look(), name="look")
-        task.add_done_callback(lambda _: looking.pop(claim.key))
-        return True
+        await asyncio.gather(*(one_after_the_other() for _ in range(AT_ONCE)))
+
+    def _looked(self, connection: str, _: "asyncio.Task[None]") -> None:
+        del self._looking[connection]
 
     def pause(self, held: Claim, now: float) -> float:
         """Seconds from a look at this time to the next one: as many as the write has been unknown for, and no more than to
@@ -149,8 +151,13 @@ class Settler:
             if held is None or (held.turn > now and not asked):
                 return held, (0.0, 0.0)
             age = now - held.since
-            apart = SHORTEST if held.turn <= now else min(ASKED, max(SHORTEST, age / 4))
-            held, looked = claims.look(held, now, pause=apart, again=self.pause(held, now))
+            apart, again = SHORTEST, self.pause(held, now)
+            if asked and held.turn > now:
+                apart = min(ASKED, max(SHORTEST, age / 4))
+            elif not held.finished:
+                # It stays due, so that whoever can tell that its holder is dead sees it in each round of his.
+                apart, again = self.pause(held, max(held.since, held.looked)), 0.0
+            held, looked = claims.look(held, now, pause=apart, again=again)
             return held, (looked, age)
 
         about = About.unpacked(claim.about)
@@ -231,8 +238,8 @@ class Settler:
             return "unclear"
         doubt = list(sighting.alike)
         # Who is making a record is asked after it was seen, and who has it after that: its maker is one of the two.
-        twins = [other for other in await self.store.open_claims(claim.connection)
-                 if other.twin == claim.twin and other.key != claim.key] if sighting.same else []  # fmt: skip
+        twins = [other for other in await self.store.open_claims(claim.connection, claim.twin)
+                 if other.key != claim.key] if sighting.same else []  # fmt: skip
         free = [record for record in sighting.same if not await self._is_taken(claim, record)]
         if free and (len(free) > 1 + len(twins) or await self._may_be_anothers(claim, about, twins, opportunities)):
             return "unclear"

@@ -20,6 +20,7 @@ from typing import Any, cast
 import pytest
 from click.testing import CliRunner
 
+from gateway import settling
 from gateway.about import About
 from gateway.cli import main
 from gateway.ledger import Plan, Sent
@@ -97,7 +98,8 @@ def state(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 def test_thousands_that_nobody_can_look_at_hide_nothing(state: str, raze: Raze, tmp_path: Path) -> None:
-    stuck = [lost(f"{name}{n:04}", name) for name in ("blind", "gone", "raze") for n in range(1_100)]
+    many = {"blind": 1_100, "gone": 1_100, "raze": 60}
+    stuck = [lost(f"{name}{n:04}", name) for name, number in many.items() for n in range(number)]
     stuck = [replace(claim, about=claim.about.replace(b"John", b"Jack")) for claim in stuck]
     begun = [lost("claimed", "gone", word="claimed"), lost("sending", "gone", word="sending")]
     asyncio.run(put(state, (*stuck, *begun), tmp_path))
@@ -106,7 +108,7 @@ def test_thousands_that_nobody_can_look_at_hide_nothing(state: str, raze: Raze, 
     )  # alike, and no proof: made nobody knows when
     raze.made.append(0.0)
     with StandIn(raze) as provider:
-        text = config(state=state, raze=provider.url, blind=provider.url)
+        text = config(", budget: off", state=state, raze=provider.url, blind=provider.url)
         with running_gateway(text, tmp_path) as url:
             raze.fault = lambda: Says(then="cut")
             create(url, "k")
@@ -117,10 +119,10 @@ def test_thousands_that_nobody_can_look_at_hide_nothing(state: str, raze: Raze, 
             until(lambda: outcomes(url, id="sending"))
             unknown = outcomes(url, outcome="unknown")
             assert {one["id"] for one in unknown} == {claim.key for claim in stuck} | {"sending"}
-            assert len(unknown) == 3_301
-            until(lambda: "crm_gateway_unknown_writes 3301" in ask(f"{url}/metrics").body.decode())
+            assert len(unknown) == 2_261
+            until(lambda: "crm_gateway_unknown_writes 2261" in ask(f"{url}/metrics").body.decode())
             listed = CliRunner().invoke(main, ["outcomes", "--json", "--config", str(tmp_path / "config.yaml")])
-            assert len(json.loads(listed.stdout)["data"]) == 3_302
+            assert len(json.loads(listed.stdout)["data"]) == 2_262
 
 
 def test_outcomes_come_in_pages_that_are_asked_for_rightly(raze: Raze, tmp_path: Path) -> None:
@@ -224,6 +226,30 @@ def test_a_provider_that_says_nothing_delays_no_other(state: str, raze: Raze, tm
                 assert not ended and len(outcomes(url, connection="dead", outcome="unknown")) == 40
         finally:
             over.set()
+
+
+def test_a_holder_that_only_its_machine_knows_to_be_dead_is_found_so_whoever_looks_first(
+    state: str, raze: Raze, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = replace(lost("k", "raze"), finished=False, holder="elsewhere")
+    asyncio.run(put(state, [claim], tmp_path))
+    known: list[str] = []
+    monkeypatch.setattr(settling, "is_dead", lambda holder: holder in known)
+    with StandIn(raze) as provider, running_gateway(config(state=state, raze=provider.url), tmp_path) as url:
+        until(lambda: len(provider.calls()) >= 3)  # by a gateway that cannot know; its next look is seconds away
+
+        async def is_seen() -> bool:
+            """Whether a gateway on the holder's machine would find it in its round."""
+            held = state_of(state, tmp_path)
+            assert held is not None
+            try:
+                return "k" in [one.key for one in await held.store.due(9)]
+            finally:
+                await held.store.aclose()
+
+        assert all(asyncio.run(is_seen()) for _ in range(5))
+        known.append("elsewhere")
+        until(lambda: outcomes(url, outcome="not_applied"))
 
 
 # --- a reload, and the end, while the store is away -------------------------------------------------------------------

@@ -191,10 +191,12 @@ class Machine(RuleBasedStateMachine):
         assert self.runner.run(store.open_claims()) == still
         ours = [claim for claim in still if claim.connection == "crm2"]
         assert self.runner.run(store.open_claims("crm2")) == ours
+        sent = [claim for claim in ours if claim.twin == "t"]
+        assert self.runner.run(store.open_claims("crm2", "t")) == sent
         due = [claim for claim in still if claims.turn_of(claim) <= now]
         assert self.runner.run(store.due(9)) == due
-        first = {claim.connection: claim for claim in reversed(due)}
-        assert self.runner.run(store.due(1)) == [claim for claim in due if claim is first[claim.connection]]
+        first = {(claim.connection, claim.word == "unknown"): claim for claim in reversed(due)}
+        assert self.runner.run(store.due(1)) == [claim for claim in due if claim in first.values()]
         unknown = [claim for claim in still if claim.word == "unknown"]
         assert self.runner.run(store.unknown()) == len(unknown)
         settled = [claim for claim in held.values() if was_settled(claim)]

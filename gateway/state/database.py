@@ -211,15 +211,19 @@ class Database:
                 self._sql.execute("UPDATE last SET seen = max(seen, ?)", (now,))
                 self._last = now
 
-    def open_claims(self, connection: str | None) -> list[Claim]:
-        """Claims neither done nor absent, those whose turn comes first first."""
-        if connection is None:
-            return [*self._claims("over IS NULL ORDER BY turn, key")]
-        return [*self._claims("over IS NULL AND connection = ? ORDER BY turn, key", connection)]
+    def open_claims(self, connection: str | None, twin: str) -> list[Claim]:
+        """Claims neither done nor absent, of this connection and this twin if any, those whose turn comes first first."""
+        where, values = "over IS NULL", list[object]()
+        if connection is not None:
+            where, values = f"{where} AND connection = ?", [connection]
+        if twin:  # whatever does not hold the word is not worth being unpacked
+            where, values = f"{where} AND instr(claim, ?)", [*values, twin.encode()]
+        return [one for one in self._claims(f"{where} ORDER BY turn, key", *values) if not twin or one.twin == twin]
 
     def due(self, now: float, each: int) -> list[Claim]:
-        """Open claims whose turn has come, so many of each connection at most, those that have waited longest first."""
-        place = "row_number() OVER (PARTITION BY connection ORDER BY turn, key) AS place"
+        """Open claims whose turn has come, those that have waited longest first; of each connection so many at most that
+        are unknown, and so many that are not."""
+        place = "row_number() OVER (PARTITION BY connection, word = 'unknown' ORDER BY turn, key) AS place"
         known = f"SELECT claim, turn, key, {place} FROM claims WHERE over IS NULL AND turn <= ?"
         return [*self._unpacked(f"SELECT claim FROM ({known}) WHERE place <= ? ORDER BY turn, key", now, each)]
 

@@ -76,10 +76,11 @@ class RedisStore(Store):
         with understood():
             return packed_in(answer).decode() or None
 
-    async def open_claims(self, connection: str | None = None) -> list[Claim]:
+    async def open_claims(self, connection: str | None = None, twin: str = "") -> list[Claim]:
         await self._once_checked()
         index = "open" if connection is None else f"open:{connection}"
-        return _claims(await self._server.run(scripts.OPEN, index))
+        found = _claims(await self._server.run(scripts.OPEN, index, twin))
+        return [claim for claim in found if not twin or claim.twin == twin]
 
     async def due(self, each: int) -> list[Claim]:
         await self._once_checked()

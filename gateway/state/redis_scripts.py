@@ -93,7 +93,8 @@ return key
 OPEN = """
 local p, claims = ARGV[1], {}
 for _, key in ipairs(redis.call('ZRANGE', p .. ARGV[2], 0, -1)) do
-  claims[#claims + 1] = redis.call('HGET', p .. 'claim:' .. key, 'claim')
+  local claim = redis.call('HGET', p .. 'claim:' .. key, 'claim')
+  if string.find(claim, ARGV[3], 1, true) then claims[#claims + 1] = claim end
 end
 return claims
 """
@@ -104,8 +105,9 @@ DUE = (
 local claims, each, of = {}, tonumber(ARGV[2]), {}
 for _, key in ipairs(redis.call('ZRANGEBYSCORE', p .. 'open', '-inf', string.format('%.17g', clock() / 1000000))) do
   local held = redis.call('HMGET', p .. 'claim:' .. key, 'connection', 'claim')
-  of[held[1]] = (of[held[1]] or 0) + 1
-  if of[held[1]] <= each then claims[#claims + 1] = held[2] end
+  local kind = (redis.call('ZSCORE', p .. 'unknown', key) and '?' or '') .. held[1]
+  of[kind] = (of[kind] or 0) + 1
+  if of[kind] <= each then claims[#claims + 1] = held[2] end
 end
 return claims
 """

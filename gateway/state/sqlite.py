@@ -80,8 +80,8 @@ class SqliteStore(Store):
 
         return cast(str | None, await self._ask(work))
 
-    async def open_claims(self, connection: str | None = None) -> list[Claim]:
-        return cast(list[Claim], await self._ask(lambda database: database.open_claims(connection)))
+    async def open_claims(self, connection: str | None = None, twin: str = "") -> list[Claim]:
+        return cast(list[Claim], await self._ask(lambda database: database.open_claims(connection, twin)))
 
     async def due(self, each: int) -> list[Claim]:
         return cast(list[Claim], await self._ask(lambda database: database.due(database.now(), each)))

@@ -87,13 +87,14 @@ class Store(abc.ABC):
         """The key of the claim that stands for this record of the provider."""
 
     @abc.abstractmethod
-    async def open_claims(self, connection: str | None = None) -> list[Claim]:
-        """All claims that are neither done nor absent, those whose turn (`claims.turn_of`) comes first first."""
+    async def open_claims(self, connection: str | None = None, twin: str = "") -> list[Claim]:
+        """All claims that are neither done nor absent, those whose turn (`claims.turn_of`) comes first first; only those of
+        this `twin` where it is given."""
 
     @abc.abstractmethod
     async def due(self, each: int) -> list[Claim]:
-        """Open claims whose turn has come, those that have waited longest first; of each connection so many at most, so
-        that none hides another's."""
+        """Open claims whose turn has come, those that have waited longest first. Of each connection so many at most that
+        are unknown, and so many that are not: no connection hides another's, and no look-up that waits hides a lease."""
 
     @abc.abstractmethod
     async def unknown(self) -> int:
