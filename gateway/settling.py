@@ -272,8 +272,9 @@ class Settler:
             marked, kept_since = await opportunities.connection.board.marked(claim.twin)
         except StateUnavailable:
             return True
-        sent_at = min(about.sent_at, time.time() - about.age())  # whichever way the clock was set meanwhile
-        if kept_since > sent_at or marked > sent_at + (SKEW if claim.keyless else -CLOCKS):
+        sent_at = time.time() - about.age()
+        marked_by = min(about.sent_at, sent_at)  # whichever way the clock was set meanwhile
+        if kept_since > sent_at or marked > marked_by + (SKEW if claim.keyless else -CLOCKS):
             return True  # what came without a key has a mark of its own, of the moment when it was sent
         return await self.store.now() > claim.began + self.keep - SKEW  # claims of that time may be forgotten
 

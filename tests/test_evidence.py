@@ -10,6 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -17,11 +18,14 @@ from typing import Any
 
 import pytest
 
+from gateway import about as about_
 from gateway import looking, settling
+from gateway.about import About
 from gateway.ledger import Plan, Sent
 from gateway.looking import likeness_of_update
 from gateway.opportunities import Opportunities
 from gateway.steady import letters, may_be, stretch
+from tests import test_idempotency
 from tests.live import Answer, Says, Seen, StandIn, ask, running_gateway, send
 from tests.state_server import patience, state_url
 from tests.test_idempotency import Raze, config, create, until_settled
@@ -363,3 +367,86 @@ def test_an_update_of_nothing_is_proved_by_nothing() -> None:
 def test_amounts_are_compared_by_value() -> None:
     plan = Plan(sent=[Sent("amount.value", "50000", "update")])
     assert likeness_of_update(plan, {"amount": {"value": "50000.00"}}) == "same"
+
+
+# --- clocks, and accounts ---------------------------------------------------------------------------------------------
+
+
+class SetClock:
+    """Stands for the module `time` where the gateway reads the time of day: somebody has set the clock by so much."""
+
+    def __init__(self) -> None:
+        self.by = 0.0
+
+    def time(self) -> float:
+        return time.time() + self.by
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SetClock:
+    set_clock = SetClock()
+    for module in (about_, settling):
+        monkeypatch.setattr(module, "time", set_clock)
+    return set_clock
+
+
+@pytest.mark.parametrize("ahead", [-3600.0, -400.0, 400.0, 3600.0])
+def test_a_clock_that_is_set_meanwhile_neither_doubles_nor_takes(
+    gateway: str, raze: Other, clock: SetClock, ahead: float
+) -> None:
+    raze._create({"name": "Older namesake"})
+    raze.records[0]["created_at"] = datetime.fromtimestamp(time.time() - 1800, UTC).isoformat()
+    names = {True: "Was applied", False: "Older namesake"}
+    clock.by = ahead
+    for applied, name in names.items():
+        with lost(raze, applied=applied):
+            create(gateway, name, draft(name))
+    clock.by = 0.0
+    made = until_settled(lambda: create(gateway, names[True], draft(names[True])))
+    assert made.status == 201 and made.json["data"]["native_id"] == "opp_1"
+    absent = until_settled(lambda: create(gateway, names[False], draft(names[False])))
+    assert absent.json["outcome"] == "not_applied"
+    assert raze.posts == len(names) + 1
+
+
+def test_a_clock_that_is_believed_doubles(
+    gateway: str, raze: Other, clock: SetClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(About, "age", lambda self: clock.time() - self.sent_at)
+    clock.by = 3600.0
+    with lost(raze, applied=True):
+        create(gateway, "k", draft("Was applied"))
+    clock.by = 0.0
+    assert until_settled(lambda: create(gateway, "k", draft("Was applied"))).json["outcome"] == "not_applied"
+
+
+def test_a_provider_that_does_not_say_what_time_it_is_proves_nothing_by_it(
+    raze: Other, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its clock may be hours behind, so that what was just made looks old."""
+    monkeypatch.setattr(test_idempotency, "_date", dict)
+    with Unlocked(raze) as provider, running_gateway(config(provider.url, tmp_path), tmp_path) as url:
+        with lost(raze, applied=True):
+            create(url, "k", draft("Jane Roe"))
+        raze.records[0]["created_at"] = datetime.fromtimestamp(time.time() - 9000, UTC).isoformat()
+        with lost(raze, applied=False):
+            create(url, "none", draft("Nobody at all"))
+        told = until_settled(lambda: create(url, "none", draft("Nobody at all")))
+        assert told.json["outcome"] == "not_applied"  # no record of that name, however old
+        assert create(url, "k", draft("Jane Roe")).json["outcome"] == "unknown"
+        assert raze.posts == 2
+
+
+def test_another_account_is_not_asked_what_became_of_a_write(tmp_path: Path) -> None:
+    """The connection's name stayed, and its records are another's."""
+    first, second = Other(), Other()
+    with Unlocked(first) as one, Unlocked(second) as other:
+        with running_gateway(config(one.url, tmp_path), tmp_path) as url, lost(first, applied=True):
+            create(url, "k", draft("Jane Roe"))
+        with running_gateway(config(other.url, tmp_path), tmp_path) as url:
+            looked_for(url, second)
+            assert create(url, "k", draft("Jane Roe")).json["outcome"] == "unknown"
+            assert second.searched["jane roe"] == 0
+        with running_gateway(config(one.url, tmp_path), tmp_path) as url:
+            assert until_settled(lambda: create(url, "k", draft("Jane Roe"))).status == 201
+    assert (first.posts, second.posts) == (1, 1)
