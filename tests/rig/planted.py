@@ -121,8 +121,8 @@ def _no_budget() -> None:
 
     numbers = itertools.count(1)
 
-    async def spend(self: Any, urgent: bool) -> int:
-        return next(numbers)
+    async def spend(self: Any, urgent: bool) -> budget.Paid:
+        return budget.Paid(next(numbers), None)
 
     budget.Purse.spend = spend
     budget.Purse.pause = lambda self, seconds: None
@@ -142,8 +142,8 @@ def _too_patient() -> None:
 
     usual = wire.Wire.send
 
-    async def send(self: Any, call: Any, deadline: float) -> Any:
-        return await usual(self, call, deadline + 0.5)
+    async def send(self: Any, call: Any, deadline: float, *rest: Any) -> Any:
+        return await usual(self, call, deadline + 0.5, *rest)
 
     wire.Wire.send = send
 
