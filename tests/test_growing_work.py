@@ -18,6 +18,7 @@ from gateway.drift import MOST, Drift
 from gateway.http.requests import _PREFERENCES, BODY_VALUES
 from gateway.planned import LONGEST
 from gateway.pointer import put
+from gateway.scrubbing import scrubbed
 from gateway.strict_json import Json
 from gateway.translating import dialects
 from tests.live import EXAMPLES, JSON, Says, Seen, StandIn, ask, assert_problem, running_gateway
@@ -77,7 +78,7 @@ connections:
             gateway = running_gateway(config, tmp_path_factory.mktemp("work"))
             url = gateway.__enter__()
         finally:
-            threading.setprofile(None)  # type: ignore[arg-type]  # which ends it
+            threading.setprofile(None)
         yield Work(url, provider, calls)
         gateway.__exit__(None, None, None)
         assert sys.getprofile() is None
@@ -196,16 +197,13 @@ def test_what_an_unclosed_quote_begins_is_one_preference_to_its_end() -> None:
 
 
 def test_what_a_record_shows_is_scrubbed_as_long_as_places_are_told_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    import gateway.drift as module
+    asked = itertools.count()
 
-    asked: Iterator[int] = itertools.count()
-    real = module.scrubbed
-
-    def scrubbed(text: str, secrets: Any) -> str:
+    def counted(text: str, secrets: Any) -> str:
         next(asked)
-        return real(text, secrets)
+        return scrubbed(text, secrets)
 
-    monkeypatch.setattr(module, "scrubbed", scrubbed)
+    monkeypatch.setattr("gateway.drift.scrubbed", counted)
     table, drift = dialects()["spott"].table, Drift("spott", "secret-key-0001")
     record = {**SPOTT, **{f"k{place}": 1 for place in range(5 * MOST)}, "secret-key-0001": 1}
     for _ in range(2):
