@@ -56,11 +56,10 @@ class Drift:
         if harmless and not reading.issues and not (whole and reading.missing):
             return
         for kind, place in self._signs(table, reading, whole):
-            sign = kind, scrubbed(place, self._secrets)
-            if sign not in self.seen:
-                if len(self.seen) >= MOST:
-                    sign = (sign[0], "…")
-                else:
+            sign = kind, place
+            if sign not in self.seen:  # scrubbing is dear, and one record may show tens of thousands
+                sign = kind, "…" if len(self.seen) >= MOST else scrubbed(place, self._secrets)
+                if sign not in self.seen and sign[1] != "…":
                     log.warning("connection %s: drift: %s at %s", self.connection, *sign)
             self.seen[sign] += 1
             self._counts[sign[0]].add()
@@ -101,16 +100,13 @@ class Drift:
 def signs(table: Table, reading: Reading, whole: bool) -> Iterator[tuple[str, str]]:
     """(kind, folded place) of all that differs from the declared shape in one record."""
     unread = {issue.path for issue in reading.issues}
+    longest = max(map(len, unread), default=0)
     for issue in reading.issues:
         if issue.reason == "wrong_type":
             yield "type", folded(issue.path)
     for pointer in reading.extensions:
         place = folded(pointer)
-        if (
-            pointer not in unread
-            and not _is_known(table, place)
-            and not any(pointer.startswith(f"{p}/") for p in unread)
-        ):
+        if not _is_known(table, place) and not _lies_in(pointer, unread, longest):
             yield "new", place
     if whole:
         for _, path in reading.missing:
@@ -119,3 +115,13 @@ def signs(table: Table, reading: Reading, whole: bool) -> Iterator[tuple[str, st
 
 def _is_known(table: Table, place: str) -> bool:
     return any(place == known or place.startswith(known.removesuffix("/*") + "/") for known in table.also)
+
+
+def _lies_in(pointer: str, places: set[str], longest: int) -> bool:
+    """Whether a pointer is one of the places, of which none is longer than that, or leads into one."""
+    end = pointer.find("/", 1)
+    while 0 < end <= longest:
+        if pointer[:end] in places:
+            return True
+        end = pointer.find("/", end + 1)
+    return pointer in places

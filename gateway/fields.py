@@ -253,6 +253,7 @@ class Table:
         self.tree = _tree(SHAPE, rows, "field table")
         self.reader = Reader(self.tree, self.beside, also)
         self.read = self.reader.read
+        self._by_path: dict[str, Row] | None = None
 
     def leaves(self) -> Iterator[tuple[str, Row]]:
         """(canonical path, row) of every leaf, lists as `contacts[]`; parts of an absent object share its row."""
@@ -268,10 +269,9 @@ class Table:
 
     def row_for(self, path: str) -> Row | None:
         """The row of a canonical path without indices, such as `stage.id`; None where there is none of its own."""
-        for candidate, entry in self.leaves():
-            if candidate == path:
-                return entry
-        return None
+        if self._by_path is None:
+            self._by_path = dict(self.leaves())
+        return self._by_path.get(path)
 
 
 def _can_write(entry: Row, operations: tuple[str, ...]) -> bool:

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from typing import Protocol
 
 import msgspec
@@ -393,7 +393,7 @@ class Opportunities:
         planned = plan(self.adapter.table, wanted, operations, self.adapter.title)
         planned.refused[:0] = refused
         # What was worked out on the way (a stage's id from its name) is sent, but the ledger answers the caller's words.
-        asked = tuple(path for path, _ in leaves_of(fields))
+        asked = {path for path, _ in leaves_of(fields)}
         planned.sent = [sent for sent in planned.sent if _within(sent.field, asked)]
         if ask.strict:
             self._refuse_all(planned.refused)
@@ -574,5 +574,9 @@ def _told(draft: Json) -> Json:
     return draft
 
 
-def _within(path: str, asked: tuple[str, ...]) -> bool:
-    return any(path == one or path.startswith((f"{one}.", f"{one}[")) for one in asked)
+def _within(path: str, asked: Set[str]) -> bool:
+    """Whether a canonical path is one of these or lies below one."""
+    return path in asked or any(path[: step.start()] in asked for step in _STEP.finditer(path))
+
+
+_STEP = re.compile(r"[.\[]")

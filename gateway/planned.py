@@ -1,11 +1,11 @@
 """What compiled reading uses as it runs: where it stands, what nobody knows, and groups of which parts are not told."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import filterfalse
 from typing import TYPE_CHECKING, Any
 
 from gateway.codecs import MISSING
-from gateway.pointer import escape, leaves
+from gateway.pointer import escape
 from gateway.strict_json import Json
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ None for the record itself. It is spelled only when something has to be told of 
 
 Plan = Callable[[dict[str, Json], dict[str, Json], list[tuple[str, str]], At], dict[str, Json]]
 """Takes a record, puts what is left over into the second and what it lacks into the third, and gives the values."""
+
+LONGEST = 500
+"""Characters of a pointer up to which each leaf below it is kept by itself: each repeats it, and names may be endless."""
 
 Known = tuple[frozenset[str], dict[str, Any], set[str]]
 """Of an object: the members that are values, those that are objects with theirs, and those that are form."""
@@ -67,9 +70,21 @@ def keep_unknown(record: dict[str, Json], known: Known, pointer: str, extensions
             if value is not None:
                 keep_unknown(value, objects[key], where, extensions)
         elif type(value) is dict or type(value) is list:
-            extensions.update(leaves(value, where))
+            extensions.update(spread(value, where))
         elif type(value) is not str or key not in form:
             extensions[where] = value
+
+
+def spread(value: Json, pointer: str) -> Iterator[tuple[str, Json]]:
+    """(pointer, value) of each leaf, as `gateway.pointer.leaves` has them; what lies below an endless one is one value."""
+    if isinstance(value, dict) and value and len(pointer) <= LONGEST:
+        for key, inner in value.items():
+            yield from spread(inner, f"{pointer}/{escape(key)}")
+    elif isinstance(value, list) and value and len(pointer) <= LONGEST:
+        for index, inner in enumerate(value):
+            yield from spread(inner, f"{pointer}/{index}")
+    else:
+        yield pointer, value
 
 
 def without_gaps(values: dict[str, Json]) -> dict[str, Json]:

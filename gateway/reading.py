@@ -13,8 +13,8 @@ import msgspec
 from gateway.codecs import MISSING, Inexact, Unreadable, kind
 from gateway.compiled import compiled
 from gateway.fields import Group, Leaf, Many, Node, Nothing, TableError
-from gateway.planned import Doubtful, Plan
-from gateway.pointer import escape, leaves, tokens
+from gateway.planned import Doubtful, Plan, spread
+from gateway.pointer import escape, tokens
 from gateway.strict_json import Json
 
 Reason = Literal["wrong_type", "unknown_word", "invalid", "inexact", "missing"]
@@ -239,14 +239,13 @@ class Pass:
 
     def _keep(self, pointer: str, value: Json) -> None:
         if type(value) is dict or type(value) is list:
-            self.out.extensions.update(leaves(value, pointer))
+            self.out.extensions.update(spread(value, pointer))
         else:
             self.out.extensions[pointer] = value
 
     def _issue(self, path: str, pointer: str, reason: str, detail: str) -> None:
-        issue = Issue(self.path + path, pointer, reason, detail)
-        if issue not in self.out.issues:
-            self.out.issues.append(issue)
+        # None comes twice: a leaf is gathered once, and no object in the way of one is passed twice.
+        self.out.issues.append(Issue(self.path + path, pointer, reason, detail))
 
     def _where(self, slot: int) -> str:
         return self.at.get(slot) or self.pointer + self.level.pointers[slot]

@@ -429,8 +429,10 @@ def test_a_request_that_is_no_proper_http_is_answered_as_a_problem(sandboxes: st
 
 
 @pytest.mark.parametrize("kind", ["garbage", "a huge header", "a long URL"])
-def test_an_answer_of_the_parser_carries_a_request_id_as_every_answer_does(sandboxes: str, kind: str) -> None:
+def test_an_answer_of_the_parser_carries_the_headers_that_every_answer_does(sandboxes: str, kind: str) -> None:
     _, headers, body = exchanged(sandboxes, RAW[kind][0])
+    assert set(ask(f"{sandboxes}/nowhere").headers) - {"date"} <= set(headers)
+    assert headers["server-timing"] == "gateway;dur=0.00, provider;dur=0.00"
     assert headers.get("x-request-id")
     assert json.loads(body).get("request_id") == headers["x-request-id"]
 

@@ -718,6 +718,24 @@ def test_bare_ids_mean_the_connection_of_the_header(rig: Rig) -> None:
     assert rig.raze.seen == []
 
 
+@pytest.mark.parametrize(
+    ("ids", "connection"),
+    [
+        ("opp_1,raze:opp_2", "raze"),
+        (f"spott:{SPOTT}", "spott"),
+        ("raze:opp_1,nobody:x,a/b", "raze"),
+        (f"raze:opp_1,spott:{SPOTT}", None),
+        ("nobody:x", None),
+    ],
+)
+def test_ids_of_one_connection_say_which_answered(rig: Rig, ids: str, connection: str | None) -> None:
+    rig.raze.play(by_path)
+    rig.spott.play([Says(200, SPOTT_BYTES)])
+    answer = rig.get(f"/v1/opportunities?ids={ids}")
+    assert answer.status == 200
+    assert answer.headers.get("x-crm-connection") == connection
+
+
 def test_issues_and_explanations_of_many_are_told_apart(rig: Rig) -> None:
     rig.raze.play([Says(200, RAZE_BYTES.replace(b'"qualified"', b'"odd"'))])
     answer = rig.get(f"/v1/opportunities?ids={RAZE}&explain=true&raw=true")

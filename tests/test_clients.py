@@ -76,6 +76,7 @@ def test_blank_lines_are_no_request(port: int) -> None:
 def test_headers_by_the_byte_are_refused_and_closed(port: int, first: bytes) -> None:
     received, seconds = slowly(port, first, b"a")
     assert b"HTTP/1.1 408 " in received and b'"code":"request-timeout"' in received
+    assert b"\r\nserver-timing: " in received.rpartition(b"HTTP/1.1 ")[2]
     assert LIMIT * 0.9 < seconds < LIMIT + SLACK
 
 
@@ -142,7 +143,9 @@ def test_healthy_callers_do_not_notice_slow_ones(port: int) -> None:
 
 def test_too_many_connections_are_refused_and_the_others_are_served(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Protocol, "most", 0)
-    assert_problem(ask(f"http://127.0.0.1:{port}/healthz"), 503, "overloaded")
+    answer = ask(f"http://127.0.0.1:{port}/healthz")
+    assert_problem(answer, 503, "overloaded")
+    assert "server-timing" in answer.headers
     monkeypatch.undo()
     assert ask(f"http://127.0.0.1:{port}/healthz").status == 200
 

@@ -4,14 +4,17 @@ CRM_GATEWAY_TEST_RESTARTS and CRM_GATEWAY_TEST_CLIENTS make the rolling restart 
 """
 
 import contextlib
+import itertools
 import os
 import resource
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -98,6 +101,60 @@ def test_a_reload_takes_effect_in_all_workers_and_loses_nothing(pair: Server) ->
         made = dict(load.statuses)
     assert load.cut == []
     assert made.keys() == {200, 401}, "the new key is refused before it is there, and nothing else goes wrong"
+
+
+def test_limits_hold_from_a_reload_on_and_count_what_was_in_flight_before(tmp_path: Path) -> None:
+    go, names = threading.Event(), itertools.count()
+
+    def says(_: Seen) -> Says:
+        go.wait(60)
+        return Says(404)
+
+    def read() -> int:
+        return ask(f"{server.url}/v1/opportunities/opp_{next(names)}").status
+
+    def bound(per_caller: int) -> None:
+        (tmp_path / "config.yaml").write_text(f"{on(provider)}limits: {{per_caller: {per_caller}, concurrency: 1}}\n")
+
+    with StandIn(says) as provider, ThreadPoolExecutor(8) as pool:
+        bound(3)
+        with Server(tmp_path) as server:
+            taken = [pool.submit(read) for _ in range(3)]
+            until(lambda: gauge(server, "crm_gateway_requests_in_flight") == 3)
+            assert read() == 429
+            bound(2)
+            assert server.reload().returncode == 0
+            assert read() == 429, "the three count"
+            bound(5)
+            assert server.reload().returncode == 0
+            taken += [pool.submit(read) for _ in range(2)]
+            until(lambda: gauge(server, "crm_gateway_requests_in_flight") == 5)
+            assert read() == 429
+            bound(1)
+            assert server.reload().returncode == 0
+            go.set()
+            assert [one.result() for one in taken] == [404] * 5
+            go.clear()
+            taken = [pool.submit(read)]
+            until(lambda: gauge(server, "crm_gateway_requests_in_flight") == 1)
+            assert read() == 429
+            go.set()
+            assert taken[0].result() == 404
+
+
+def test_whatever_lies_beside_the_state_is_its_owners_alone(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("connections: {raze: {provider: getraze, base_url: sandbox}}\n")
+    with Server(tmp_path) as server:
+        assert ask(f"{server.url}{RECORD}").status == 200
+        beside = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("gateway.db*") if path.is_file()}
+        assert {"gateway.db", "gateway.db.pid"} <= beside.keys()
+        assert set(beside.values()) == {0o600}, beside
+
+
+def gauge(server: Server, name: str) -> float:
+    """What a gauge shows, without the request that asks for it."""
+    lines = ask(f"{server.url}/metrics").body.decode().splitlines()
+    return float(next(line for line in lines if line.startswith(name)).split()[-1]) - 1
 
 
 def test_a_bad_new_file_changes_nothing_and_is_told_with_its_lines(pair: Server) -> None:

@@ -112,9 +112,7 @@ class App:
         self.gateway = gateway
         self._use = _Use()
         self.routes = routes
-        limits = gateway.config.limits
-        slots = limits.concurrency * len(gateway.connections)
-        self._load = Load(max(limits.per_caller, EACH_SLOT * slots), limits.per_caller)
+        self._load = Load(*_bounds(gateway))
         self._fixed: dict[str, dict[str, Route]] = {}
         self._open: dict[str, dict[str, Route]] = {}
         """By the path without its last segment, which is open."""
@@ -128,7 +126,7 @@ class App:
         self.gateway.draining = True
 
     async def exchange(self, config: Config, base_urls: dict[str, str]) -> asyncio.Task[None]:
-        """New requests are answered by a gateway on this configuration.
+        """New requests are answered by a gateway on this configuration, and held to its limits together with the others.
 
         The task ends when those under way on the old one have, and it is closed. The state store is handed over, with what
         it is still to be told: both use the same one. Raises what opening the new one does; then nothing has changed.
@@ -138,6 +136,7 @@ class App:
         await new.open()
         new.draining = old.draining
         self.gateway, self._use = new, _Use()
+        self._load.bound(*_bounds(new))
 
         async def retire() -> None:
             if use.requests:
@@ -336,6 +335,13 @@ class App:
                 head += f"x-crm-connection: {context.connection}\r\n"
                 lines += 1
         return _with_its_own(head, lines, reply) if reply.headers or reply.status == 204 else (head, lines)
+
+
+def _bounds(gateway: Gateway) -> tuple[int, int]:
+    """How many requests a worker takes on at once: (in all, of each caller)."""
+    limits = gateway.config.limits
+    slots = limits.concurrency * len(gateway.connections)
+    return max(limits.per_caller, EACH_SLOT * slots), limits.per_caller
 
 
 def _with_its_own(head: str, lines: int, reply: Reply) -> tuple[str, int]:

@@ -35,6 +35,8 @@ async def by_ids(context: Context, parameters: dict[str, str]) -> Reply:
         context.connection = context.gateway.choose(context.caller, header).name
     plain = not (read.flag(parameters, "explain") or read.flag(parameters, "raw"))
     found: dict[str, Found] = {}
+    asked: set[str] = set()
+    """The connections that the ids are of."""
     context.tell["x-cache"] = "hit"
     gate = asyncio.Semaphore(AT_ONCE)
     began = deadline_in(0)
@@ -46,6 +48,7 @@ async def by_ids(context: Context, parameters: dict[str, str]) -> Reply:
     async def read_one(id_: str) -> Found:
         try:
             opportunities, native = context.gateway.route(context.caller, header, id_)
+            asked.add(opportunities.name)
             ask = ask_of(context, opportunities.connection, parameters, urgent=False)
             ask.deadline -= deadline_in(0) - began  # one deadline for all of them, also for those that had to wait
             question = one_record(opportunities, native, ask)
@@ -62,6 +65,8 @@ async def by_ids(context: Context, parameters: dict[str, str]) -> Reply:
     async with asyncio.TaskGroup() as group:
         for id_ in dict.fromkeys(ids):  # asked for twice is read once
             group.create_task(one(id_))
+    if len(asked) == 1:  # of several none is the one that answered
+        (context.connection,) = asked
     if context.connection is not None:
         tell_budget(context, context.gateway.on(context.connection).connection)
     return Reply(raw=together(ids, found, [name for name in ("explain", "raw") if read.flag(parameters, name)]))

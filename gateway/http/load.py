@@ -15,9 +15,13 @@ class Load:
     """The requests in flight of one worker: `most` in all, `per_caller` of each caller."""
 
     def __init__(self, most: int, per_caller: int) -> None:
-        self._most, self._per_caller = most, per_caller
+        self.bound(most, per_caller)
         self._all = 0
         self._of: dict[str, int] = {}
+
+    def bound(self, most: int, per_caller: int) -> None:
+        """Other bounds from now on. What is in flight goes on and counts, also where it is more than that."""
+        self._most, self._per_caller = most, per_caller
 
     def enter(self, caller: str) -> None:
         """One request more, until `leave`. Raises `Problem`: `rate-limited` for this caller, `overloaded` for all.

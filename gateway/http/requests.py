@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from gateway.errors import FieldError, Problem
-from gateway.strict_json import Json, NotJson, loads
+from gateway.strict_json import Json, NotJson, is_crowded, loads
 
 T = TypeVar("T")
 _UNREAD: Any = object()
@@ -20,12 +20,14 @@ _UNREAD: Any = object()
 REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=-]{1,128}\Z", re.ASCII)
 BODY_SECONDS = 9.0
 """How long a body may take to arrive."""
+BODY_VALUES = 10_000
+"""So many values a body may hold: each is to be checked, planned and told of, while no other request has its turn."""
 
 TIMEOUT = re.compile(r"(?=[0-9.]*[1-9])[0-9]{1,6}(\.[0-9]{1,6})?\Z", re.ASCII)
 """Seconds above 0."""
 _HANDLING = re.compile(r'\s*handling\s*=\s*"?(strict|lenient)"?\s*(?:;.*)?\Z', re.IGNORECASE)
-_PREFERENCES = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*")+')
-"""A list's members; a comma within quotes separates nothing."""
+_PREFERENCES = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*+(?:"|\\?\Z))++')
+"""A list's members; a comma within quotes separates nothing, also where they are not closed. Nothing is looked at twice."""
 _ID = re.compile(rb"(?!\Z)[A-Za-z0-9._~:-]*(?:%3[Aa][A-Za-z0-9._~:-]*)*\Z")
 BODY_TYPES = {"POST": ("application/json",), "PATCH": ("application/merge-patch+json", "application/json")}
 """The media types that a body is taken in."""
@@ -247,10 +249,14 @@ async def json_body(scope: Scope, receive: Receive, headers: Headers, most: int)
                     break
     except TimeoutError:
         raise Problem("request-timeout", f"The body did not arrive within {BODY_SECONDS:.0f} seconds.") from None
+    body = b"".join(chunks)
     try:
-        return loads(b"".join(chunks))
+        value = loads(body)
     except NotJson as error:
         raise Problem("invalid-request", f"The body is not strict JSON in UTF-8: {error}.") from None
+    if is_crowded(body, BODY_VALUES):
+        raise Problem("too-large", f"The body holds more than {BODY_VALUES} values.")
+    return value
 
 
 def too_large(most: int) -> Problem:

@@ -57,6 +57,8 @@ JOINED_BYTES = 64 * 1024
 
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*\Z")
 _VERSIONS = ("1.0", "1.1")
+_NO_TIME = "server-timing: gateway;dur=0.00, provider;dur=0.00\r\n"
+"""Of what is refused before it is known what it asks for: nothing was worked on, however long the caller took."""
 
 
 def most_connections() -> int:
@@ -464,7 +466,7 @@ class Protocol(HttpToolsProtocol):
         head = (
             f"HTTP/1.1 {problem.status} {problem.title}\r\ncontent-type: {PROBLEM}\r\ncontent-length: {len(body)}\r\n"
             f"x-request-id: {request_id}\r\ncache-control: private, no-store\r\n"
-            f"x-content-type-options: nosniff\r\n{again}connection: close\r\n\r\n"
+            f"x-content-type-options: nosniff\r\n{_NO_TIME}{again}connection: close\r\n\r\n"
         )
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(head.encode("latin-1") + body)
