@@ -291,7 +291,7 @@ async def test_one_worker_tries_for_all() -> None:
 
 @pytest.mark.parametrize("step", [-3600.0, 3600.0])
 async def test_setting_the_clock_keeps_no_circuit_open(step: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """B5: back within open time and one try, for the worker that opened it, one that knew of it and one that comes later."""
+    """B5: back within open time and one try, for the worker that opened it, one that knew of it and a later one."""
     now, set_by = time.time, 0.0
     monkeypatch.setattr(time, "time", lambda: now() + set_by)
     board = LocalBoard()

@@ -22,7 +22,7 @@ Else one caller with an `X-Request-Timeout` of a few milliseconds could open the
 
 
 class Circuit:
-    """Of one connection. `until` is a second of the monotonic clock: 0 closed, to come open, past half open: one call may try.
+    """Of one connection. `until` is a second of the monotonic clock: 0 closed, to come open, past half open.
 
     The board tells Unix seconds, and may tell another machine's. They are held against this one's clock once, when they are
     first seen, and never mean more than the time for which a circuit is open: a clock that is set costs no more than that.
