@@ -6,8 +6,8 @@ claimed to be complete that is not. An emulated sort puts in order what one scan
 pages go on with the next scan, each of which is in order by itself and says that it is not all (`exhausted: false`).
 
 Paging ends on every provider, also on one that says "more" for ever: a page without records is the last, and so is one that
-leads to itself. A page that was there before is left out, and when that has happened a few times, the list has ended, however
-many pages the round has. Only where new records come without end does it not.
+leads to itself. A page that was there before is left out, and when that has happened a few times, the list has ended,
+however many pages the round has. Only where new records come without end does it not.
 """
 
 import hashlib
@@ -144,7 +144,7 @@ class Lister:
         return Listing([read.opportunity for read in self.reads], next_cursor, self.wanted.limit, self._meta(scan))
 
     def _binding(self) -> list[Json]:
-        """What a cursor is good for: this caller's list, and the way in which it is made, since that gives places a meaning."""
+        """What a cursor is good for: this caller's list, in the way in which it is made: that gives places a meaning."""
         made = [self.adapter.name, self.adapter.dialect, self.native, sorted(self.emulated), self.sorts_here]
         asked = [self.ask.caller, sorted(self.wanted.filters.items()), self.wanted.sort]
         return [self.opportunities.name, *asked, *made]
