@@ -38,7 +38,8 @@ class Call(msgspec.Struct, frozen=True):
     reads: bool = False
     """A POST that only asks (a search); a GET always does."""
     absolute: bool | None = None
-    """Whether doing it twice is doing it once, since it sets values. None: a PUT or a PATCH does, nothing else."""
+    """Whether doing it twice is doing it once, since it sets values. None: a PUT or a PATCH does, nothing else.
+    A POST never does, whatever is said here: a second one may make a second record."""
 
     @property
     def is_read(self) -> bool:
@@ -48,6 +49,8 @@ class Call(msgspec.Struct, frozen=True):
     @property
     def is_absolute(self) -> bool:
         """Whether a write may be sent again though it may have been applied."""
+        if self.method == "POST":
+            return False
         return self.method in ("PUT", "PATCH") if self.absolute is None else self.absolute
 
 

@@ -1,7 +1,8 @@
 """Cursors: where a list goes on, opaque to the caller and bound to whoever it was given to.
 
-A cursor is signed with a key of the connection together with the caller, the connection, the filters and the sort; it is
-good for the very list that it came from and for nothing else. Nothing is stored.
+A cursor is signed with a key of the connection together with whatever its list is bound to (the caller, the connection, the
+filters and the sort, and how the list is made); it is good for the very list that it came from and for nothing else.
+Nothing is stored.
 """
 
 import base64
@@ -39,7 +40,8 @@ def unseal(key: bytes, binding: Json, cursor: str) -> Json:
     if not payload or not ours or not hmac.compare_digest(_signature(key, binding, payload), sealed[:_TAG]):
         raise Problem(
             "invalid-request",
-            "The cursor is not one of this list: it goes with the same caller, connection, filters and sort.",
+            "The cursor is not one of this list: it goes with the same caller, connection, filters and sort, "
+            "for as long as these are answered in the same way.",
             errors=[
                 FieldError("cursor", "use `page.next_cursor` of the page before, unchanged and with the same filters")
             ],

@@ -4,19 +4,25 @@ Whatever is emulated is labelled, with how many records were looked at and wheth
 reaches its bound ends the page early and hands out a cursor to go on from there: nothing is skipped and nothing is
 claimed to be complete that is not. An emulated sort puts in order what one scan sees; where that reaches its bound, the
 pages go on with the next scan, each of which is in order by itself and says that it is not all (`exhausted: false`).
-Paging ends on every provider, also on one that says "more" for ever.
+
+Paging ends on every provider, also on one that says "more" for ever: a page without records is the last, and so is one that
+leads to itself. A page that was there before is left out, and when that has happened a few times, the list has ended,
+however many pages the round has. Only where new records come without end does it not.
 """
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from gateway.adapter import Adapter, Call, ListQuery
+from gateway.adapter import Adapter, Call, ListQuery, Page
 from gateway.cursors import seal, unseal
 from gateway.errors import FieldError, Problem
 from gateway.failures import bad_answer
+from gateway.fields import Table
 from gateway.opportunities import Answer, Ask, Opportunities, Read
-from gateway.strict_json import Json
+from gateway.pointer import tokens
+from gateway.strict_json import Json, dumps
 
 FILTERS = ("status", "stage", "owner", "source", "company", "q", "modified_since")
 SORTS = ("created_at", "updated_at", "name", "amount")
@@ -24,6 +30,9 @@ CALLS = 20
 """How many calls one list request makes at most; a scan goes on at the cursor that it hands out."""
 SORTED = 1000
 """How many records an emulated sort puts in order at most."""
+REPEATS = 3
+"""How many pages that were there before end a list. One is no proof: where pages are counted, records that are made
+meanwhile push those of the page before onto the next."""
 
 _NEEDS = {
     "status": ("status",), "stage": ("stage.id", "stage.name"), "owner": ("owner.id", "owner.name"),
@@ -53,13 +62,31 @@ class Wanted:
 
 @dataclass(slots=True)
 class _Scan:
-    """Where a scan stands: the provider's token of the page, its size, and how many of its records are done."""
+    """Where a scan stands: the provider's token of the page, its size, and how many of its records are done.
+
+    `mark` is the print of a page behind it, which each page is held against: the first, second, fourth, eighth and so on of
+    `pages`, so that a round of however many pages is found (R. P. Brent's way). `repeats` are those that were it.
+    """
 
     token: str | None
     size: int
     offset: int
+    pages: int = 0
+    mark: str = ""
+    repeats: int = 0
     scanned: int = 0
     exhausted: bool = False
+
+    def place(self) -> list[Json]:
+        """What goes into a cursor; `_Scan(*place)` goes on from there."""
+        return [self.token, self.size, self.offset, self.pages, self.mark, self.repeats]
+
+    def turn(self, token: str, done: str) -> None:
+        """Go on to the page at `token`; the one with the print `done` is behind it."""
+        self.token, self.offset = token, 0
+        self.pages += 1
+        if self.pages & (self.pages - 1) == 0:
+            self.mark = done
 
 
 def filter_mode(adapter: Adapter, name: str) -> str:
@@ -104,18 +131,23 @@ class Lister:
     async def page(self) -> Listing:
         """The page. Raises `Problem`."""
         self.opportunities.need("list")
-        if self.wanted.filters or self.wanted.sort:
+        if self.wanted.filters or self.wanted.sort or self.wanted.cursor is not None:
             await self.opportunities.learn(self.ask)
         self._divide()
-        binding = [self.opportunities.name, self.ask.caller, sorted(self.wanted.filters.items()), self.wanted.sort]
         key = self.opportunities.connection.cursor_key
-        position = None if self.wanted.cursor is None else unseal(key, binding, self.wanted.cursor)
+        position = None if self.wanted.cursor is None else unseal(key, self._binding(), self.wanted.cursor)
         if self.sorts_here:
             following, scan = await self._sorted(position)
         else:
             following, scan = await self._scanned(position)
-        next_cursor = None if following is None else seal(key, binding, following)
+        next_cursor = None if following is None else seal(key, self._binding(), following)
         return Listing([read.opportunity for read in self.reads], next_cursor, self.wanted.limit, self._meta(scan))
+
+    def _binding(self) -> list[Json]:
+        """What a cursor is good for: this caller's list, in the way in which it is made: that gives places a meaning."""
+        made = [self.adapter.name, self.adapter.dialect, self.native, sorted(self.emulated), self.sorts_here]
+        asked = [self.ask.caller, sorted(self.wanted.filters.items()), self.wanted.sort]
+        return [self.opportunities.name, *asked, *made]
 
     def _divide(self) -> None:
         """Which filters the provider does itself, which are done here; raise for what can be done nowhere."""
@@ -159,7 +191,7 @@ class Lister:
         while len(self.reads) < self.wanted.limit and self.ask.calls < CALLS:
             if await self._one_page(scan, self.wanted.limit):
                 return None, scan
-        return [scan.token, scan.size, scan.offset], scan
+        return scan.place(), scan
 
     async def _sorted(self, position: Json) -> tuple[Json, _Scan]:
         """Look at everything up to a bound, sort it, and cut the page out of it.
@@ -187,7 +219,7 @@ class Lister:
         self.reads = everything[start:end]
         if end < len(everything):
             return [begin, end, scan.scanned], scan
-        return None if scan.exhausted else [[scan.token, scan.size, scan.offset], 0, SORTED], scan
+        return None if scan.exhausted else [scan.place(), 0, SORTED], scan
 
     def _size(self) -> int:
         most = self.adapter.limits.page
@@ -203,16 +235,20 @@ class Lister:
         if page is None:
             reply.discard()
             raise bad_answer("no_record", call, self.opportunities.name)
+        print_ = _print_of(page, self.adapter.table)
+        if scan.offset == 0 and print_ == scan.mark:
+            scan.repeats += 1
+            scan.offset = len(page.items)
         for place in range(scan.offset, len(page.items)):
             if len(self.reads) >= limit or not await self._take(page.items[place], call):
                 scan.offset = place
                 return False
             scan.scanned += 1
-        # A page without records, or one that leads to itself, is the end, whatever it says.
-        if page.next is None or not page.items or page.next == scan.token:
+        # A page without records, or one that leads to itself, is the end, whatever it says; so is what only comes again.
+        if page.next is None or not page.items or page.next == scan.token or scan.repeats >= REPEATS:
             scan.exhausted = True
             return True
-        scan.token, scan.offset = page.next, 0
+        scan.turn(page.next, print_)
         return False
 
     async def _take(self, item: Json, call: Call) -> bool:
@@ -277,6 +313,20 @@ class Lister:
         if self.ask.raw:
             meta["raw"] = [answer.meta["raw"] for answer in told]
         return meta
+
+
+def _print_of(page: Page, table: Table) -> str:
+    """By what a page is known again: its records' ids in their order. A record that has none stands for itself."""
+    row = table.row_for("native_id")
+    places = [tokens(pointer) for pointer in row.pointers] if row is not None else []
+    ids = [next((id_ for place in places if (id_ := _at(item, place)) is not None), item) for item in page.items]
+    return hashlib.blake2b(dumps(ids), digest_size=9).hexdigest()
+
+
+def _at(value: Json, place: Sequence[str]) -> Json:
+    for token in place:
+        value = value.get(token) if isinstance(value, dict) else None
+    return value
 
 
 def matches(name: str, value: str, opportunity: Mapping[str, Json]) -> bool | None:

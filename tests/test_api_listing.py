@@ -1,5 +1,6 @@
 """Lists over HTTP: paging to the end, filters native and emulated, sorts, cursors, and providers that misbehave."""
 
+import contextlib
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -498,6 +499,74 @@ def test_a_cursor_is_good_for_its_own_list_only(rig: Rig) -> None:
     assert len(rig.raze.seen) == calls
 
 
+@contextlib.contextmanager
+def one_connection(folder: Path, provider: StandIn, kind: str, settings: str = "{}") -> Iterator[str]:
+    """A gateway of one connection, which has the same name and key whatever it is."""
+    with running_gateway(
+        "cache: {ttl: 0s}\ndefault_connection: it\nconnections:\n"
+        f"  it: {{provider: {kind}, base_url: '{provider.url}', api_key: its-key, budget: off, settings: {settings}}}\n",
+        folder,
+    ) as url:
+        yield url
+
+
+def served(count: int) -> dict[str, Any]:
+    """A GetRaze list answer of the other dialect."""
+    items = [{"id": f"00000000-0000-4000-8000-{n:012}", "title": f"Lead {n}"} for n in range(count)]
+    pagination = {"page": 1, "per_page": 50, "total": count, "total_pages": 1, "has_next": False, "has_prev": False}
+    return {"success": True, "data": items, "pagination": pagination}
+
+
+LISTS: list[dict[str, Any]] = [{}, {"sort": "updated_at"}, {"stage": "new"}]
+
+
+@pytest.mark.parametrize("parameters", LISTS, ids=str)
+@pytest.mark.parametrize("first", ["documented", "served"])
+def test_a_cursor_ends_with_the_dialect_that_its_list_was_made_in(
+    tmp_path: Path, first: str, parameters: dict[str, Any]
+) -> None:
+    """The server begins to speak its other dialect: the same question is another one, and a place in it means nothing."""
+    answers = {"documented": page([item(n) for n in range(5)], 1, 2), "served": served(5)}
+    answers["served"]["pagination"]["has_next"] = True
+    for record in answers["served"]["data"]:
+        record |= {"stage_id": "s1", "stage_name": "new", "contact": {"company_name": "Acme"}}
+    with StandIn() as provider, one_connection(tmp_path, provider, "getraze") as url:
+        provider.play([Says(200, answers.pop(first))])
+        listed(url, "it")
+        cursor = cursor_of(listed(url, "it", limit=2, **parameters))
+        ((_, other),) = answers.items()
+        provider.play([Says(200, other)])
+        listed(url, "it")
+        answer = listed(url, "it", limit=2, cursor=cursor, **parameters)
+        assert fields_of(assert_problem(answer, 400, "invalid-request")) == ["cursor"]
+
+
+@pytest.mark.parametrize("parameters", [{}, {"sort": "name"}], ids=str)
+def test_a_cursor_ends_with_the_provider_of_its_connection(tmp_path: Path, parameters: dict[str, Any]) -> None:
+    raze = [Says(200, page([item(n) for n in range(5)], 1, 2))]
+    record = (EXAMPLES / "spott-get.documented.json").read_bytes()
+    spott = [
+        Says(200, b'{"items":[' + b",".join([record] * 3) + b'],"pageInfo":{"nextCursor":"Mg==","hasNextPage":true}}')
+    ]
+    with StandIn(raze) as one, StandIn(spott) as other:
+        before, after = (one, "getraze", "{dialect: documented}"), (other, "spott", "{}")
+        for old, new in ((before, after), (after, before)):
+            with one_connection(tmp_path, *old) as url:
+                cursor = cursor_of(listed(url, "it", limit=2, **parameters))
+                assert listed(url, "it", limit=2, cursor=cursor, **parameters).status == 200
+            with one_connection(tmp_path, *new) as url:
+                answer = listed(url, "it", limit=2, cursor=cursor, **parameters)
+                assert fields_of(assert_problem(answer, 400, "invalid-request")) == ["cursor"]
+
+
+def test_a_cursor_is_good_in_a_worker_that_has_not_met_the_provider_yet(tmp_path: Path) -> None:
+    with StandIn(lambda seen: endless(seen) if "page" in seen.query else Says(200, page([]))) as provider:
+        with one_connection(tmp_path, provider, "getraze") as url:
+            cursor = cursor_of(listed(url, "it", limit=2))
+        with one_connection(tmp_path, provider, "getraze") as url:
+            assert natives(listed(url, "it", limit=2, cursor=cursor).data) == ["opp_2_0", "opp_2_1"]
+
+
 def test_a_mangled_cursor_is_refused(rig: Rig) -> None:
     rig.raze.play(endless)
     cursor = cursor_of(rig.list("raze", limit=2))
@@ -596,6 +665,48 @@ def test_a_cursor_that_leads_to_itself_ends(rig: Rig) -> None:
     rig.spott.play([Says(200, b'{"items":[' + record + b'],"pageInfo":{"nextCursor":"c2FtZQ==","hasNextPage":true}}')])
     found, count = walked(rig, "spott", limit=1)
     assert len(found) <= 2 and count <= 3
+
+
+@pytest.mark.parametrize("parameters", [{}, {"status": "open"}, {"company": "Acme"}, {"sort": "name"}], ids=str)
+@pytest.mark.parametrize("period", [1, 2, 3, 7])
+def test_pages_that_come_again_for_ever_end(rig: Rig, period: int, parameters: dict[str, str]) -> None:
+    """A provider that counts pages, says there are a billion, and goes round and round."""
+
+    def script(seen: Seen) -> Says:
+        number = int(seen.query["page"])
+        return Says(200, page([item(f"{number % period}_{n}", name=str(number)) for n in range(2)], number, 10**9))
+
+    rig.raze.play(script)
+    found, count = walked(rig, "raze", limit=2, **parameters)
+    assert {one.split("_")[1] for one in found} == {str(n) for n in range(period)}
+    if period == 1 and "sort" not in parameters:
+        assert len(found) == 2
+    assert count <= 40
+
+
+def test_records_that_are_pushed_onto_the_next_page_do_not_end_a_list(rig: Rig) -> None:
+    """One is made between the first page and the second, which brings the first one's record again."""
+    records = [item(n) for n in range(8)]
+
+    def script(seen: Seen) -> Says:
+        number = int(seen.query["page"])
+        if number == 2:
+            records.insert(0, item("new"))
+        return Says(200, page(records[number - 1 : number], number, len(records)))
+
+    rig.raze.play(script)
+    found, _ = walked(rig, "raze", limit=1)
+    assert found == [f"opp_{n}" for n in range(8)]
+
+
+def test_pages_of_records_without_ids_are_told_apart_by_what_they_hold(rig: Rig) -> None:
+    def script(seen: Seen) -> Says:
+        number = int(seen.query["page"])
+        return Says(200, page([item(number) if number == 9 else item(number, id=None)], number, 9))
+
+    rig.raze.play(script)
+    found, _ = walked(rig, "raze", limit=1)
+    assert found == ["opp_9"]
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,16 @@ class WriteByGet(GetRaze):
         return Call("delete", "GET", f"/opportunities/{native_id}/delete")
 
 
+class CreateSaidToSetValues(GetRaze):
+    def create(self, bodies: Mapping[str, dict[str, Json]]) -> Iterable[Call]:
+        return [replace(call, absolute=True) for call in super().create(bodies)]
+
+
+class CreateByPutSaidToSetValues(GetRaze):
+    def create(self, bodies: Mapping[str, dict[str, Json]]) -> Iterable[Call]:
+        return [replace(call, method="PUT", absolute=True) for call in super().create(bodies)]
+
+
 class IdNotEncoded(GetRaze):
     def get(self, native_id: str) -> Call:
         return Call("get", "GET", f"/opportunities/{native_id.lower()}")
@@ -586,6 +596,8 @@ FAULTS: tuple[tuple[type[Adapter], str], ...] = (
     (StageNeverMoved, "test_nothing_of_a_draft_is_dropped_in_silence"),
     (PatchTouchesMore, "test_a_patch_sends_what_it_names_and_no_more"),
     (WriteByGet, "test_writes_are_never_gets"),
+    (CreateSaidToSetValues, "test_writes_are_never_gets"),
+    (CreateByPutSaidToSetValues, "test_writes_are_never_gets"),
     (IdNotEncoded, "test_calls_can_be_sent"),
     (UnsafePath, "test_calls_can_be_sent"),
     (RaisingProblem, "test_no_reply_makes_the_adapter_fail"),

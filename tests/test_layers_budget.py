@@ -189,7 +189,9 @@ async def test_another_credential_has_a_budget_of_its_own() -> None:
 
 async def test_an_absurd_limit_does_not_close_the_connection_for_ever() -> None:
     clock = [1_800_000_000.0]
-    purse = Purse("it", Budget(100, 60), LocalBoard(lambda: clock[0]), clock=lambda: clock[0])
+    purse = Purse(
+        "it", Budget(100, 60), LocalBoard(lambda: clock[0]), clock=lambda: clock[0], monotonic=lambda: clock[0]
+    )
     purse.note(BudgetLeft(None, 0, 1e18), (await purse.spend(True)).number)
     with pytest.raises(NeverSent):
         await purse.spend(True)
@@ -204,7 +206,9 @@ async def test_an_absurd_limit_does_not_close_the_connection_for_ever() -> None:
 async def test_a_window_of_the_providers_that_is_not_ours_holds_across_ours() -> None:
     """Ours ends, and the provider's goes on: nothing goes out that it would refuse."""
     clock = [1_800_000_000.0 + 50]  # ten seconds before a minute ends
-    purse = Purse("it", Budget(100, 60), LocalBoard(lambda: clock[0]), clock=lambda: clock[0])
+    purse = Purse(
+        "it", Budget(100, 60), LocalBoard(lambda: clock[0]), clock=lambda: clock[0], monotonic=lambda: clock[0]
+    )
     purse.note(BudgetLeft(100, 2, clock[0] + 40), (await purse.spend(True)).number)
     clock[0] += 20
     await purse.spend(True)
@@ -214,6 +218,35 @@ async def test_a_window_of_the_providers_that_is_not_ours_holds_across_ours() ->
     assert failed.value.retry_after == pytest.approx(20)
     clock[0] += 21
     assert await purse.spend(True)
+
+
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+async def test_setting_the_clock_lengthens_no_wait(step: float) -> None:
+    clock, usual = [1_800_000_000.0], [100.0]
+    board = LocalBoard(lambda: clock[0])
+    for told in (False, True):
+        purse = Purse("it", Budget(100, 60), board, clock=lambda: clock[0], monotonic=lambda: usual[0])
+        if told:
+            purse.note(BudgetLeft(100, 0, clock[0] + 20), (await purse.spend(True)).number)
+        else:
+            purse.pause(20.0)
+        clock[0] += step
+        assert purse.spend_at_once(True) is None
+        with pytest.raises(NeverSent) as failed:
+            await purse.spend(True)
+        assert failed.value.retry_after == 20
+        if told:
+            assert purse.left == BudgetLeft(100, 0, clock[0] + 20)
+        usual[0] += 20.5
+        assert await purse.spend(True)
+
+
+async def test_a_board_whose_clock_is_ahead_tells_no_longer_wait_than_its_window() -> None:
+    purse = Purse("it", Budget(1, 60), LocalBoard(lambda: 1_800_003_600.0), clock=lambda: 1_800_000_000.0)
+    await purse.spend(True)
+    with pytest.raises(NeverSent) as failed:
+        await purse.spend(True)
+    assert failed.value.retry_after == 60
 
 
 async def test_what_is_told_counts_the_calls_that_were_on_their_way() -> None:

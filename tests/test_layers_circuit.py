@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gateway.adapter import Reply
 from gateway.config import CircuitConfig
 from gateway.connections import Connection
 from gateway.errors import BadAnswer, CallFailed, MaybeSent, NeverSent
@@ -283,9 +284,44 @@ async def test_one_worker_tries_for_all() -> None:
     one, other = (Circuit("it", 3, 0.05, 10.0, board) for _ in range(2))
     await board.trip("it", time.time() - 1)
     assert await one.enter() is True
-    other._until, other._looked = time.time() - 1, time.monotonic() + 60
+    other._until, other._looked = time.monotonic() - 1, time.monotonic() + 60
     with pytest.raises(NeverSent):
         await other.enter()
+
+
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+async def test_setting_the_clock_keeps_no_circuit_open(step: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """B5: back within open time and one try, for the worker that opened it, one that knew of it and a later one."""
+    now, set_by = time.time, 0.0
+    monkeypatch.setattr(time, "time", lambda: now() + set_by)
+    board = LocalBoard()
+    one, other, late = (Circuit("it", 1, 0.3, 10.0, board) for _ in range(3))
+    await one.judge(MaybeSent("reset"), 0.0, False)
+    await other.look()
+    set_by = step
+    await late.look()
+    for circuit in (one, other):
+        name, left = circuit.state()
+        assert name == "open" and left <= 0.3
+    assert late.state()[1] <= 0.3
+    await asyncio.sleep(0.31)
+    assert [circuit.state()[0] for circuit in (one, other, late)] == ["half-open"] * 3
+    assert await other.enter()
+    await other.judge(Reply(200), 0.0, True)
+    await late.look()
+    assert other.state() == late.state() == ("closed", 0.0)
+
+
+async def test_a_clock_that_is_behind_does_not_keep_a_try_of_another_machine_from_being_seen() -> None:
+    board = LocalBoard()
+    circuit = Circuit("it", 1, 0.3, 10.0, board)
+    for ahead in (7200.0, 7200.5):  # as told by a machine whose clock is ahead: opened, and opened again
+        await board.trip("it", time.time() + ahead)
+        circuit._looked = float("-inf")
+        await circuit.look()
+        assert circuit.state()[0] == "open"
+        await asyncio.sleep(0.31)
+        assert circuit.state()[0] == "half-open"
 
 
 # --- with rules broken on purpose

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gateway.adapter import Call, Reply
 from gateway.errors import BadAnswer, CallFailed, MaybeSent, NeverSent, Problem
@@ -220,8 +221,25 @@ def test_an_answer_that_cannot_be_used_is_not_asked_for_again(reason: str) -> No
 
 def test_a_call_says_itself_whether_twice_is_once() -> None:
     assert retry.may_repeat(Call("search", "POST", "/s", reads=True), MaybeSent("reset"))
-    assert retry.may_repeat(Call("put", "POST", "/s", absolute=True), MaybeSent("reset"))
+    assert retry.may_repeat(Call("remove", "DELETE", "/s", absolute=True), MaybeSent("reset"))
     assert not retry.may_repeat(Call("add", "PATCH", "/s", absolute=False), MaybeSent("reset"))
+
+
+BOASTS = {
+    "a POST that says it sets values": replace(POST, absolute=True),
+    "one of another name": replace(POST, operation="move", absolute=True),
+    "a create that says it only reads": replace(POST, reads=True),
+    "a create by PUT": replace(PUT, operation="create"),
+    "one that says it sets values": replace(PUT, operation="create", absolute=True),
+}
+
+
+@pytest.mark.parametrize("steps", [says("503 No"), [READ, RESET]], ids=["503", "reset"])
+@pytest.mark.parametrize("boast", BOASTS)
+async def test_a_create_is_sent_once_whatever_its_adapter_says_of_it(boast: str, steps: list[Step]) -> None:
+    async with FaultServer([Loop(*steps)]) as server, connected(server.url) as connection:
+        await outcome_of(lambda: connection.send(BOASTS[boast], soon(2)))
+        assert len(server.requests) == 1
 
 
 async def test_names_and_tls_are_tried_three_times() -> None:

@@ -4,6 +4,8 @@ Two accounts are kept. The board's is shared by all workers: so many calls in ea
 own headers said last, less what this worker has sent since; it holds where the provider's window is not ours, and where
 others use the same account. A call needs both. Whatever is told lowers the board's, so that all workers know it.
 
+What is waited for is held against the monotonic clock, so that setting the clock lengthens no wait.
+
 A call that is known not to have left is given back to both: a provider that refuses connections for an hour has not counted
 a single call of that hour.
 """
@@ -44,18 +46,20 @@ class Purse:
 
     def __init__(
         self, name: str, budget: Budget | None, board: Board, *, enforced: bool = True, fixed: bool = False,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         """`fixed`: the operator wrote it, so the provider's own words may lower it but not raise it."""
-        self._name, self._budget, self._board, self._clock = name, budget, board, clock
+        self._name, self._budget, self._board, self._clock, self._monotonic = name, budget, board, clock, monotonic
         self._enforced, self._fixed = enforced, fixed
         self._calls = budget.calls if budget is not None else 0
         self._shared: Allowance | None = None
         self._told: BudgetLeft | None = None
         self._left = 0
-        """Of the provider's own count, as far as this worker can tell; true until `_reset`."""
+        """Of the provider's own count, as far as this worker can tell; true until `_until`, when its window ends."""
+        self._until = float("-inf")
         self._reset = 0.0
-        self._pause = 0.0
+        """The same moment as a Unix second, as it was told: by it another word of the same window is known."""
+        self._pause = float("-inf")
         self._sent = 0
         self._noted = 0
         """The call whose reply told `_left`: what was spent after it is not in the provider's count."""
@@ -63,11 +67,11 @@ class Purse:
     @property
     def left(self) -> BudgetLeft | None:
         """What is left, the smaller of the two accounts; None while neither is known."""
-        now, shared = self._clock(), self._shared
+        wait, now, shared = self._until - self._monotonic(), self._clock(), self._shared
         if shared is not None and shared.reset <= now:
             shared = None
-        if now < self._reset and (shared is None or self._left < shared.left):
-            return BudgetLeft(self._calls or None, max(self._left, 0), self._reset)
+        if wait > 0 and (shared is None or self._left < shared.left):
+            return BudgetLeft(self._calls or None, max(self._left, 0), round(now + wait, 3))
         if shared is not None:
             return BudgetLeft(shared.calls, shared.left, shared.reset)
         # Told without a time, or of a window that is over: the last word is better than none.
@@ -82,9 +86,9 @@ class Purse:
         """One call, where nobody has to be waited for; None: see what `spend` says."""
         granted = None
         if self._enforced:
-            now, budget = self._clock(), self._budget
+            now, budget = self._monotonic(), self._budget
             reserve = 0 if urgent else reserve_of(self._calls)
-            if now < self._pause or (now < self._reset and self._left - 1 < reserve):
+            if now < self._pause or (now < self._until and self._left - 1 < reserve):
                 return None
             if budget is not None:
                 granted = self._board.spend_at_once(self._name, self._calls, budget.per, reserve)
@@ -101,19 +105,20 @@ class Purse:
         if not self._enforced:
             self._sent += 1
             return Paid(self._sent, None)
-        now = self._clock()
+        now = self._monotonic()
         if now < self._pause:
             raise NeverSent("budget", retry_after=self._pause - now)
         reserve = 0 if urgent else reserve_of(self._calls)
-        if now < self._reset and self._left - 1 < reserve:
-            raise NeverSent("budget", retry_after=self._reset - now)
+        if now < self._until and self._left - 1 < reserve:
+            raise NeverSent("budget", retry_after=self._until - now)
         self._left -= 1  # before anything is awaited, so that no other call takes the same one
         if self._budget is not None:
             granted = await self._board.spend(self._name, self._calls, self._budget.per, reserve)
             if granted is None:
                 self._left += 1
                 self._shared = await self._board.allowance(self._name, self._calls, self._budget.per)
-                raise NeverSent("budget", retry_after=max(self._shared.reset - now, 0.0))
+                wait = self._shared.reset - self._clock()
+                raise NeverSent("budget", retry_after=min(max(wait, 0.0), self._budget.per))
             self._shared = granted
         self._sent += 1
         return Paid(self._sent, granted)
@@ -157,8 +162,10 @@ class Purse:
         if left.reset is not None and left.reset > now:
             # An absurd time must not close the connection for ever: no window is longer than it is known to be.
             reset = min(left.reset, now + (self._budget.per if self._budget is not None else PAUSE_SECONDS))
-            same = now < self._reset and abs(reset - self._reset) < 1
-            self._left, self._reset = min(self._left, remaining) if same else remaining, reset
+            at = self._monotonic()
+            same = at < self._until and abs(reset - self._reset) < 1
+            self._left = min(self._left, remaining) if same else remaining
+            self._reset, self._until = reset, at + (reset - now)
             self._noted = max(self._noted, number)
         if self._budget is not None and self._shared is not None and remaining < self._shared.left:
             return max(remaining, 0)
@@ -172,4 +179,4 @@ class Purse:
     def pause(self, seconds: float) -> None:
         """The provider asked for a pause, so that the next call would be refused as well."""
         if self._enforced:
-            self._pause = max(self._pause, self._clock() + min(seconds, PAUSE_SECONDS))
+            self._pause = max(self._pause, self._monotonic() + min(seconds, PAUSE_SECONDS))

@@ -22,7 +22,11 @@ Else one caller with an `X-Request-Timeout` of a few milliseconds could open the
 
 
 class Circuit:
-    """Of one connection. `until` is a Unix second: 0 closed, to come open, past half open: one call may try."""
+    """Of one connection. `until` is a second of the monotonic clock: 0 closed, to come open, past half open.
+
+    The board tells Unix seconds, and may tell another machine's. They are held against this one's clock once, when they are
+    first seen, and never mean more than the time for which a circuit is open: a clock that is set costs no more than that.
+    """
 
     def __init__(
         self, name: str, failures: int, open_seconds: float, timeout: float, board: Board,
@@ -33,6 +37,8 @@ class Circuit:
         self._opened = opened
         self._failures = 0
         self._until = 0.0
+        self._told = 0.0
+        """What `until` was on the board when it was last seen or written there."""
         self._own = False
         """Whether this worker opened it, so that a board that forgot does not close it."""
         self._probing = False
@@ -40,7 +46,7 @@ class Circuit:
 
     def state(self) -> tuple[str, float]:
         """(`closed`, `open` or `half-open`; seconds that it stays open)."""
-        left = self._until - time.time()
+        left = self._until - time.monotonic()
         return ("closed", 0.0) if self._until == 0 else ("open", left) if left > 0 else ("half-open", 0.0)
 
     async def look(self) -> None:
@@ -52,11 +58,13 @@ class Circuit:
         await self._look()
 
     async def _look(self) -> None:
-        until = await self._board.tripped(self._name)
-        if until > 0:
-            self._until = until
+        told = await self._board.tripped(self._name)
+        if told > 0:
+            if told != self._told:
+                self._told = told
+                self._until = time.monotonic() + min(max(told - time.time(), 0.0), self._seconds)
         elif not self._own:
-            self._until = 0.0
+            self._until = self._told = 0.0
 
     def is_calm(self) -> bool:
         """Whether it is closed as far as is known here, and that was looked up a moment ago: a call may go on at once."""
@@ -74,11 +82,11 @@ class Circuit:
         await self.look()
         if self._until == 0:
             return False
-        if self._until <= time.time() and not self._probing:
+        if self._until <= time.monotonic() and not self._probing:
             await self._look()  # as it is now: another worker may have begun to try a moment ago
             if self._until == 0:
                 return False
-        left = self._until - time.time()
+        left = self._until - time.monotonic()
         if left > 0 or self._probing:
             raise NeverSent("open", retry_after=max(left, 0.0))
         self._probing = True
@@ -93,8 +101,8 @@ class Circuit:
         """The call that tried is over. Without a verdict another one may try, at once and in any worker."""
         if self._probing:
             self._probing = False
-            self._until = min(self._until, time.time())
-            await self._board.trip(self._name, self._until)
+            self._until, self._told = min(self._until, time.monotonic()), time.time()
+            await self._board.trip(self._name, self._told)
 
     async def judge(self, outcome: Reply | CallFailed, asked: float, probe: bool) -> None:
         """Count what became of a call that asked the wire at loop time `asked` (0: it did not)."""
@@ -127,5 +135,6 @@ class Circuit:
         return None if outcome.reason in ("busy", "full", "budget", "open") else True
 
     async def _trip(self) -> None:
-        self._until, self._own, self._failures = time.time() + self._seconds, True, 0
-        await self._board.trip(self._name, self._until)
+        self._until, self._told = time.monotonic() + self._seconds, time.time() + self._seconds
+        self._own, self._failures = True, 0
+        await self._board.trip(self._name, self._told)

@@ -1,6 +1,6 @@
 """What failed is tried again where that is safe, worth it, and in time: at most three tries, within one deadline.
 
-    what came of a try                                            a read   sets values   anything else
+    what came of a try                                            a read   sets values   anything else, all creates
     refused, DNS, TLS, connect time-out, no connection free       again    again         again
     reset, early end, read time-out                               again    again         no: its outcome is unknown
     408, 429, 500, 502, 503, 504                                  again    again         no
@@ -16,6 +16,8 @@ that has given an answer before, so that a provider that gives none is not asked
 import asyncio
 import random
 from collections.abc import Callable
+
+from msgspec.structs import replace
 
 from gateway.adapter import Adapter, Call, Reply
 from gateway.errors import BadAnswer, CallFailed, MaybeSent, NeverSent
@@ -82,6 +84,9 @@ def repeating(send: Send, adapter: Callable[[], Adapter]) -> Send:
     repeats, patience = Repeats(), Patience()
 
     async def tries(call: Call, trip: Trip) -> Reply:
+        if call.method != "GET" and call.operation in adapter().writes.get("create", ()):
+            # What makes a record is sent once, whatever its adapter says of it.
+            call = replace(call, reads=False, absolute=False)
         repeats.earn()
         deadline, doubt = trip.deadline, None
         harmless = call.is_read or call.is_absolute

@@ -104,8 +104,10 @@ def _about(adapter: Adapter, operation: str) -> list[Call]:
 
 
 def reads_are_gets_and_writes_are_not(kit: Kit) -> Faults:
-    """A write made by GET would be sent twice; get, list and stages must be safe to repeat."""
+    """A write made by GET would be sent twice; get, list and stages must be safe to repeat, a create never is."""
     for call in made_calls(kit):
+        if call.absolute and (call.method == "POST" or call.operation in kit.adapter.writes.get("create", ())):
+            yield f"{call.operation}: it says `absolute=True` of a {call.method} that may make a second record"
         reading = call.operation in ("get", "list", "stages")
         if reading and call.method not in ("GET", "POST"):
             yield f"{call.operation}: {call.method} is no way to read"
