@@ -542,12 +542,20 @@ def test_a_stages_name_and_the_status_go_with_its_id(table: Table, calls: tuple[
         ({"l": [{"x": 1}]}, "/l/1/y", 2, {"l": [{"x": 1}, {"y": 2}]}),
         ({"l": []}, "/l/0/0", 5, {"l": [[5]]}),
         ({"l": []}, "/l/0/a/b", 5, {"l": [{"a": {"b": 5}}]}), ({}, "/a~1b", 5, {"a/b": 5}),
-        ({"l": [1, 2]}, "/l/1", 5, {"l": [1, 5]}),
+        ({"l": [1, 2]}, "/l/1", 5, {"l": [1, 5]}), ({"l": [1, 2, 3]}, "/l/0", 5, {"l": [5, 2, 3]}),
     ],
 )  # fmt: skip
 def test_a_value_is_put_where_its_pointer_says(target: Any, place: str, value: Json, made: Json) -> None:
     put(target, place, value)
     assert target == made
+
+
+@pytest.mark.parametrize("place", ["/l/-1", "/l/-", "/l/01", "/l/x", "/l/3", "/l/-1/y", "/l/3/y", "/l/" + "9" * 5000])
+def test_no_value_is_put_where_a_list_has_no_place(place: str) -> None:
+    target = {"l": [{"x": 1}, {"x": 2}]}
+    with pytest.raises((ValueError, IndexError)):
+        put(target, place, 5)
+    assert target == {"l": [{"x": 1}, {"x": 2}]}
 
 
 # --- rendering -------------------------------------------------------------------------------------------------------
