@@ -172,7 +172,7 @@ def _apart(one: str, other: str) -> Decimal | None:
         return None
 
 
-_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z\Z", re.ASCII)
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6,})?Z\Z", re.ASCII)
 
 
 def _folded(value: str) -> str:

@@ -297,6 +297,15 @@ def test_an_instant_between_two_milliseconds_of_spott_misses_nothing(sandboxes: 
     assert set(later) <= set(natives(found))
 
 
+@pytest.mark.parametrize(
+    ("digits", "found"), [("0000000", ["opp_1"]), ("000000", ["opp_1"]), ("0000001", []), ("000000000", ["opp_1"])]
+)
+def test_no_digit_of_an_instant_to_compare_with_is_cut(rig: Rig, digits: str, found: list[str]) -> None:
+    rig.raze.play([Says(200, page([item(1, updated_at="2024-01-15T10:30:00Z")]))])
+    answer = rig.list("raze", modified_since=f"2024-01-15T10:30:00.{digits}Z")
+    assert natives(answer.data) == found
+
+
 def test_several_filters_hold_together(sandboxes: str) -> None:
     found, pages = walk(sandboxes, status="open", source="linkedin", owner="usr_123", limit=2)
     expected = {seed.id for seed in RAZE_SEEDS if seed.status not in ("won", "lost")

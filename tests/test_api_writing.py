@@ -457,6 +457,30 @@ def test_an_instant_finer_than_spott_takes_is_cut_and_the_ledger_shows_both(rig:
 
 
 @pytest.mark.parametrize(
+    ("written", "shown", "stored"),
+    [
+        ("00:00:00.0000009Z", "00:00:00.0000009Z", "00:00:00Z"),
+        ("00:00:00.1239999Z", "00:00:00.1239999Z", "00:00:00.123000Z"),
+        ("02:00:00.12300000050+02:00", "00:00:00.1230000005Z", "00:00:00.123000Z"),
+    ],
+)  # fmt: skip
+def test_digits_past_the_microsecond_are_shown_as_they_were_written(
+    rig: Rig, written: str, shown: str, stored: str
+) -> None:
+    answer = rig.patch_spott({"expected_close": {"on": "2026-03-01", "at": f"2026-03-01T{written}"}})
+    told = entry(answer, "expected_close.at")
+    assert (told["reason"], told["sent"], told["stored"]) == ("coerced", f"2026-03-01T{shown}", f"2026-03-01T{stored}")
+    assert ledger(answer)[0] == ["expected_close.on"]
+    assert answer.data["expected_close"]["at"] == f"2026-03-01T{stored}"
+
+
+def test_zeros_past_the_microsecond_are_no_digits(rig: Rig) -> None:
+    answer = rig.patch_spott({"expected_close": {"at": "2026-03-01T00:00:00.1230000000Z"}})
+    assert rig.sent(rig.spott)[0][2] == {"closeDate": {"target": "2026-03-01T00:00:00.123Z"}}
+    assert ledger(answer) == (["expected_close"], [])
+
+
+@pytest.mark.parametrize(
     ("patch", "named"),
     [
         ({"name": ""}, "name"),

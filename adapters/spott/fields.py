@@ -62,11 +62,11 @@ custom_value = Codec(
     "custom_value", "the text of a customText; any other value whole, as it came", _custom_value, _as_custom
 )
 
-_MILLISECONDS = re.compile(r"(\.\d{3})\d{3}Z\Z")
+_MILLISECONDS = re.compile(r"(\.\d{3})\d+Z\Z")
 
 
 def _utc_z(value: str) -> str:
-    """Spott takes `Z` with no fraction or with milliseconds; microseconds are cut, which the ledger then shows."""
+    """Spott takes `Z` with no fraction or with milliseconds; more digits are cut, which the ledger then shows."""
     return _MILLISECONDS.sub(r"\1Z", value)
 
 
