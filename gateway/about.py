@@ -56,6 +56,7 @@ class About:
                 [entry.field, entry.reason, entry.detail, *([] if entry.sent is MISSING else [entry.sent])]
                 for entry in plan.refused
             ],
+            "lists": [[whole.field, whole.value, whole.operation] for whole in plan.lists],
         })  # fmt: skip
 
     @classmethod
@@ -66,6 +67,7 @@ class About:
             told["bodies"],
             [Sent(path, value, operation) for path, value, operation in told["sent"]],
             [NotApplied(*entry) for entry in told["refused"]],
+            [Sent(*whole) for whole in told.get("lists", ())],  # written down by a version before: none
         )
         return cls(
             told["operation"], told["native_id"], plan, float(told["sent_at"]), told["explain"], told["raw"],

@@ -216,6 +216,7 @@ _PLAIN = re.compile(
     re.ASCII,
 )
 """An instant as it is served, of a day that every year has: nothing has to be worked out to know that it is one."""
+_FINER = re.compile(r"(\.\d{6})\d+Z\Z", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d\Z", re.ASCII)
 
 
@@ -255,6 +256,20 @@ def instant_string(value: str, zone: tzinfo | None) -> tuple[str, bool]:
     return spelled + "Z", not fraction[6:].strip("0")
 
 
+def exact_instant(value: str) -> str:
+    """An instant as `instant_string` spells it, but with every digit that `value` has: what a caller wrote, in UTC."""
+    spelled, whole = instant_string(value, None)
+    match = _INSTANT.match(value)
+    if whole or match is None:
+        return spelled
+    return f"{spelled[:19]}.{match[7].rstrip('0')}Z"
+
+
+def _to_microseconds(value: str) -> str:
+    """Digits past the microsecond are not written, since none are read; the ledger then shows both."""
+    return _FINER.sub(r"\1Z", value)
+
+
 def instant(zone: tzinfo = UTC) -> Codec:
     """A date and time; one without an offset is meant in `zone`, never in the host's."""
 
@@ -269,7 +284,7 @@ def instant(zone: tzinfo = UTC) -> Codec:
             raise Inexact(spelled, "digits past the microsecond are not served")
         return spelled
 
-    return Codec("instant", "a date and time, read as an instant in UTC", decode, _same)
+    return Codec("instant", "a date and time, read as an instant in UTC", decode, _to_microseconds)
 
 
 def day_string(value: str) -> str:

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic.functional_validators import AfterValidator, BeforeValidator
 from pydantic.json_schema import WithJsonSchema
 
-from gateway.codecs import FRACTION_DIGITS, WHOLE_DIGITS, day_string, decimal_string, instant_string
+from gateway.codecs import FRACTION_DIGITS, WHOLE_DIGITS, day_string, decimal_string, exact_instant
 from gateway.errors import FieldError, Problem
 from gateway.opportunity import Opportunity
 from gateway.strict_json import Json
@@ -19,11 +19,6 @@ def _money(value: object) -> str:
         return decimal_string(value)
     except ValueError as error:
         raise ValueError(f'expected a decimal number such as "50000.00": {error}') from None
-
-
-def _instant(value: str) -> str:
-    spelled, _ = instant_string(value, None)
-    return spelled
 
 
 def _writable_status(value: str) -> str:
@@ -43,7 +38,7 @@ Money = Annotated[
     }),
 ]  # fmt: skip
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$", description="The currency's code, three capital letters.")]
-WriteInstant = Annotated[str, AfterValidator(_instant), WithJsonSchema({
+WriteInstant = Annotated[str, AfterValidator(exact_instant), WithJsonSchema({
     "type": "string", "format": "date-time", "description": "An instant with its offset, RFC 3339."})]  # fmt: skip
 WriteDay = Annotated[str, AfterValidator(day_string), WithJsonSchema({
     "type": "string", "format": "date", "description": "A calendar date."})]  # fmt: skip

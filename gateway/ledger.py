@@ -46,11 +46,15 @@ class Sent:
 
 @dataclass(slots=True)
 class Plan:
-    """`bodies` by call, the leaves they carry, and what no call can carry."""
+    """`bodies` by call, the leaves they carry, what no call can carry, and the lists that are written whole.
+
+    Of `lists` only the length is compared: their elements are compared leaf by leaf.
+    """
 
     bodies: dict[str, dict[str, Json]] = field(default_factory=dict)
     sent: list[Sent] = field(default_factory=list)
     refused: list[NotApplied] = field(default_factory=list)
+    lists: list[Sent] = field(default_factory=list)
 
 
 def settle(
@@ -75,6 +79,13 @@ def settle(
             took.append(sent.field)
         else:
             not_applied.append(_otherwise(sent, found))
+    for whole in planned.lists:
+        found = MISSING if stored is None else lookup(stored, whole.field)
+        if isinstance(found, list) and len(found) > len(whole.value):
+            reason, detail = "ignored", f"the record read back has {len(found)} of them: the list was not replaced"
+            if whole.operation in failed:
+                reason, detail = "failed", failed[whole.operation]
+            not_applied.append(NotApplied(whole.field, reason, detail, whole.value, found))
     for refused in planned.refused:
         # What cannot be written but is so already needs no word: the caller has what it asked for.
         if stored is not None and equal(refused.sent, lookup(stored, refused.field), refused.field):
@@ -162,7 +173,7 @@ def _apart(one: str, other: str) -> Decimal | None:
         return None
 
 
-_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z\Z", re.ASCII)
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6,})?Z\Z", re.ASCII)
 
 
 def _folded(value: str) -> str:

@@ -18,7 +18,8 @@ Json: TypeAlias = Any
 
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _BOM = b"\xef\xbb\xbf"
-_LEVELS = 200
+LEVELS = 200
+"""How deep a text may be nested."""
 _SHORT = 8192
 """Bytes of a text that may be read by writing it again: a record. More are not written again to be read."""
 _OTHER: Final = object()
@@ -58,7 +59,7 @@ def _as_written(data: bytes) -> Json:
     This takes two thirds of the time. Of a name that came twice one would be missing, and what we would spell in another
     way differs: bytes that come out as they went in leave nothing to look for.
     """
-    if b'": ' in data[:64] or data.count(b"[") + data.count(b"{") > _LEVELS:
+    if b'": ' in data[:64] or data.count(b"[") + data.count(b"{") > LEVELS:
         return _OTHER
     try:
         value = _decoder.decode(data)
@@ -153,4 +154,4 @@ def _reason(message: str) -> str:
     return message
 
 
-__all__ = ["Decimal", "Json", "NotJson", "dumps", "is_crowded", "loads"]
+__all__ = ["LEVELS", "Decimal", "Json", "NotJson", "dumps", "is_crowded", "loads"]

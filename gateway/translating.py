@@ -12,11 +12,12 @@ from gateway.codecs import MISSING
 from gateway.errors import FieldError, Problem
 from gateway.ledger import NotApplied, compare, leaves_of
 from gateway.opportunity import Opportunity
-from gateway.pointer import put
+from gateway.pointer import is_pointer, leaves
 from gateway.registry import adapter_names, load_adapter
 from gateway.rendering import render
+from gateway.restoring import restored
 from gateway.shape import SHAPE
-from gateway.strict_json import Json
+from gateway.strict_json import LEVELS, Json
 
 CANONICAL = "canonical"
 
@@ -65,8 +66,8 @@ def translate(record: Json, source: str, target: str) -> tuple[dict[str, Json], 
             data = {"provider": adapter.name, "complete": not reading.missing, **values, "extensions": extensions}
             native = {"native_id": data.pop("native_id")} if "native_id" in data else {}
             return native | data, {"issues": issues, "not_applied": []}
-    if target == CANONICAL:
-        return dict(record), {"issues": [], "not_applied": []}
+    if target == source:  # what it says it says already, in its own words
+        return dict(record), {"issues": issues, "not_applied": []}
     speaker = dialects()[target]
     rendered = render(speaker.table, values)
     reread = speaker.table.read(rendered)
@@ -76,11 +77,14 @@ def translate(record: Json, source: str, target: str) -> tuple[dict[str, Json], 
         if (entry := compare(path, value, reread.values, _why(speaker, path))) is not None
         and not (value is None and entry.stored is MISSING)
     ]
+    unheld = list(extensions.items())
+    if provider == speaker.name:  # a provider's own go back where they were read, another's nowhere
+        rendered, unheld = restored(rendered, extensions, speaker.table)
     lost += [
         NotApplied(
             "extensions", "unsupported", f"{pointer} is beyond what {speaker.title} is known to hold", sent=value
         )
-        for pointer, value in _unheld(extensions, provider, speaker, rendered)
+        for pointer, value in unheld
     ]
     return rendered, {"issues": issues, "not_applied": [entry.body() for entry in lost]}
 
@@ -100,9 +104,21 @@ def _canonical(record: Mapping[str, Json]) -> tuple[dict[str, Json], dict[str, J
                 FieldError(".".join((name, *(str(part)[:60] for part in item["loc"]))), item["msg"])
                 for item in error.errors(include_input=False, include_url=False, include_context=False)
             ]
+    errors = errors or _misplaced(record.get("extensions", {}))
     if errors:
         raise Problem("invalid-opportunity", "The body is not a canonical opportunity.", errors=errors)
     return {name: value for name, value in record.items() if name in SHAPE}, record.get("extensions", {})
+
+
+def _misplaced(extensions: Mapping[str, Json]) -> list[FieldError]:
+    """What is no place in a record: a record is at most as deep as what is read at all."""
+    errors = []
+    for pointer, value in extensions.items():
+        if not is_pointer(pointer):
+            errors.append(FieldError(f"extensions.{pointer[:60]}", "is not keyed by a JSON Pointer (RFC 6901)"))
+        elif pointer.count("/") > LEVELS or any(leaf.count("/") > LEVELS for leaf, _ in leaves(value, pointer)):
+            errors.append(FieldError(f"extensions.{pointer[:60]}", f"is more than {LEVELS} levels deep"))
+    return errors
 
 
 @lru_cache
@@ -123,18 +139,3 @@ def _why(speaker: Adapter, path: str) -> str:
             return row.note
         plain = plain.rpartition(".")[0].removesuffix("[]")
     return f"{speaker.title} cannot hold it"
-
-
-def _unheld(
-    extensions: Mapping[str, Json], provider: str | None, speaker: Adapter, rendered: dict[str, Json]
-) -> list[tuple[str, Json]]:
-    """The extensions that found no place: a provider's own go back where they were read, another's nowhere."""
-    if provider != speaker.name:
-        return list(extensions.items())
-    left = []
-    for pointer, value in extensions.items():
-        try:
-            put(rendered, pointer, value)
-        except (ValueError, TypeError, AttributeError, IndexError):  # a place inside something that is not there
-            left.append((pointer, value))
-    return left

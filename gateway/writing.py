@@ -152,6 +152,9 @@ class _Planner:
             bodies.append(inner.plan.bodies.get(operation, {}))
             self.plan.sent.extend(inner.plan.sent)
             self.plan.refused.extend(inner.plan.refused)
+            self.plan.lists.extend(inner.plan.lists)
         put(self.plan.bodies.setdefault(operation, {}), entry.write[operation], bodies)
-        if not bodies:
+        if bodies:
+            self.plan.lists.append(Sent(path, value, operation))
+        else:
             self.plan.sent.append(Sent(path, [], operation))

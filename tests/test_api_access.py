@@ -638,6 +638,21 @@ def test_a_canonical_record_of_any_shape_is_translated_or_refused_and_never_an_i
         assert_problem(answer, answer.status, answer.json["code"])
 
 
+@pytest.mark.parametrize("pointer", ["/a" * 3000, "/a" * 2000, "/0" * 3000, "no-slash", "/~2", ""])
+@pytest.mark.parametrize("target", ["spott", "getraze", "canonical"])
+def test_an_extension_that_is_no_place_in_a_record_is_refused(sandboxes: str, target: str, pointer: str) -> None:
+    answer = translated(sandboxes, "canonical", target, {"provider": "spott", "name": "x", "extensions": {pointer: 1}})
+    problem = assert_problem(answer, 422, "invalid-opportunity")
+    assert [error["field"] for error in problem["errors"]] == [f"extensions.{pointer[:60]}"]
+
+
+@pytest.mark.parametrize(("method", "route"), [("POST", "opportunities"), ("PATCH", f"opportunities/{RAZE}")])
+def test_a_write_takes_no_extensions(sandboxes: str, method: str, route: str) -> None:
+    body = json.dumps({"name": "x", "extensions": {"/a" * 3000: 1}})
+    problem = assert_problem(ask(f"{sandboxes}/v1/{route}", method, JSON, body), 422, "invalid-opportunity")
+    assert problem["errors"] == [{"field": "extensions", "message": "is read-only"}]
+
+
 # --- heads of answers ------------------------------------------------------------------------------------------------
 
 

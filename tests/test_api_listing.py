@@ -12,6 +12,7 @@ import pytest
 from adapters.getraze.sandbox_seeds import USERS
 from adapters.getraze.sandbox_seeds import seeds as raze_seeds
 from adapters.spott.sandbox_seeds import seeds as spott_seeds
+from gateway import strict_json
 from gateway.callers import hash_key
 from tests.live import (
     EXAMPLES,
@@ -295,6 +296,15 @@ def test_an_instant_between_two_milliseconds_of_spott_misses_nothing(sandboxes: 
     later = [str(s.record["id"]) for s in SPOTT_SEEDS if s.modified > middle]
     found, _ = walk(sandboxes, "spott", modified_since=microsecond, limit=100)
     assert set(later) <= set(natives(found))
+
+
+@pytest.mark.parametrize(
+    ("digits", "found"), [("0000000", ["opp_1"]), ("000000", ["opp_1"]), ("0000001", []), ("000000000", ["opp_1"])]
+)
+def test_no_digit_of_an_instant_to_compare_with_is_cut(rig: Rig, digits: str, found: list[str]) -> None:
+    rig.raze.play([Says(200, page([item(1, updated_at="2024-01-15T10:30:00Z")]))])
+    answer = rig.list("raze", modified_since=f"2024-01-15T10:30:00.{digits}Z")
+    assert natives(answer.data) == found
 
 
 def test_several_filters_hold_together(sandboxes: str) -> None:
@@ -658,6 +668,39 @@ def test_a_spott_that_says_more_for_ever_without_items_ends(
     rig.spott.play([Says(200, {"items": [], **info})])
     found, count = walked(rig, "spott", **parameters)
     assert (found, count) == ([], 1)
+
+
+def numbered(seen: Seen, first: int = 1, **more: Any) -> Says:
+    """A Spott of three records that pages by number, one on each page."""
+    number = int(seen.query.get("page", first))
+    record = strict_json.loads((EXAMPLES / "spott-get.documented.json").read_bytes())
+    told = {"totalItems": 3, "page": number, "hasNextPage": number < first + 2, **more}
+    return Says(200, {"items": [record | {"id": f"rec-{number - first}"}], "pagination": told})
+
+
+@pytest.mark.parametrize("first", [1, 5])
+@pytest.mark.parametrize("parameters", [{}, {"status": "open"}, {"sort": "name"}])
+def test_a_spott_list_that_tells_no_cursor_is_paged_by_number(rig: Rig, parameters: dict[str, str], first: int) -> None:
+    rig.spott.play(lambda seen: numbered(seen, first))
+    found, _ = walked(rig, "spott", limit=1, **parameters)
+    assert found == ["rec-0", "rec-1", "rec-2"]
+    asked = [seen.query.get("page") for seen in rig.spott.seen if seen.path == "/opportunities"]
+    assert asked[:3] == [None, str(first + 1), str(first + 2)]
+    assert not any("cursor" in seen.query for seen in rig.spott.seen)
+
+
+@pytest.mark.parametrize(
+    "told", [{"page": 1, "hasNextPage": True}, {"page": None}, {"hasNextPage": True, "page": "2"}, {"page": True}]
+)
+def test_a_spott_list_that_says_more_but_shows_no_way_on_never_passes_for_the_whole(
+    rig: Rig, told: dict[str, Any]
+) -> None:
+    rig.spott.play(lambda seen: numbered(seen, **told))
+    answer = rig.list("spott", limit=1)
+    assert natives(answer.data) == ["rec-0"]
+    rest = rig.list("spott", limit=1, cursor=answer.json["page"]["next_cursor"])
+    assert (rest.status, rest.json["code"]) == (502, "provider-bad-answer")
+    assert (rig.list("spott", sort="name").status, rig.list("spott", limit=2).status) == (502, 502)
 
 
 def test_a_cursor_that_leads_to_itself_ends(rig: Rig) -> None:

@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway import strict_json
+from gateway.about import About
+from gateway.ledger import Plan, Sent, settle
 from tests.live import (
     EXAMPLES,
     JSON,
@@ -455,6 +457,30 @@ def test_an_instant_finer_than_spott_takes_is_cut_and_the_ledger_shows_both(rig:
 
 
 @pytest.mark.parametrize(
+    ("written", "shown", "stored"),
+    [
+        ("00:00:00.0000009Z", "00:00:00.0000009Z", "00:00:00Z"),
+        ("00:00:00.1239999Z", "00:00:00.1239999Z", "00:00:00.123000Z"),
+        ("02:00:00.12300000050+02:00", "00:00:00.1230000005Z", "00:00:00.123000Z"),
+    ],
+)  # fmt: skip
+def test_digits_past_the_microsecond_are_shown_as_they_were_written(
+    rig: Rig, written: str, shown: str, stored: str
+) -> None:
+    answer = rig.patch_spott({"expected_close": {"on": "2026-03-01", "at": f"2026-03-01T{written}"}})
+    told = entry(answer, "expected_close.at")
+    assert (told["reason"], told["sent"], told["stored"]) == ("coerced", f"2026-03-01T{shown}", f"2026-03-01T{stored}")
+    assert ledger(answer)[0] == ["expected_close.on"]
+    assert answer.data["expected_close"]["at"] == f"2026-03-01T{stored}"
+
+
+def test_zeros_past_the_microsecond_are_no_digits(rig: Rig) -> None:
+    answer = rig.patch_spott({"expected_close": {"at": "2026-03-01T00:00:00.1230000000Z"}})
+    assert rig.sent(rig.spott)[0][2] == {"closeDate": {"target": "2026-03-01T00:00:00.123Z"}}
+    assert ledger(answer) == (["expected_close"], [])
+
+
+@pytest.mark.parametrize(
     ("patch", "named"),
     [
         ({"name": ""}, "name"),
@@ -683,6 +709,50 @@ def test_what_the_provider_drops_in_silence_is_found_by_reading_again(rig: Rig) 
     assert (told["reason"], told["sent"], told["stored"]) == ("ignored", "75000", None)
     assert "name" in answer.meta["applied"] and "amount" not in answer.meta["applied"]
     assert "amount.currency" in answer.meta["applied"]
+
+
+class Grudging(FakeSpott):
+    """A Spott of a record with these contacts, which takes away none and adds none."""
+
+    def __init__(self, *ids: str) -> None:
+        super().__init__({("PATCH", "one"): Says(204)})
+        self.record["clientTeam"]["clientTeam"] = [{"id": id_} for id_ in ids]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "stored", "told"),
+    [
+        (["cnt_1"], ["cnt_1", "cnt_2", "cnt_3"], (["contacts[0].id"], [("contacts", "ignored")])),
+        (["cnt_3"], ["cnt_1", "cnt_2"], ([], [("contacts", "ignored"), ("contacts[0].id", "ignored")])),
+        ([], ["cnt_1"], ([], [("contacts", "ignored")])), (["cnt_1", "cnt_2"], ["cnt_1", "cnt_2"], (["contacts"], [])),
+        (["cnt_1", "cnt_2"], ["cnt_1"], (["contacts[0].id"], [("contacts[1].id", "ignored")])),
+    ],
+)  # fmt: skip
+def test_a_list_of_contacts_that_was_not_replaced_is_told_so(
+    rig: Rig, wanted: list[str], stored: list[str], told: tuple[list[str], list[tuple[str, str]]]
+) -> None:
+    rig.spott.play(Grudging(*stored))
+    contacts = [{"id": id_} for id_ in wanted]
+    answer = rig.write("PATCH", f"/v1/opportunities/spott:{SPOTT}", {"contacts": contacts})
+    assert rig.sent(rig.spott)[0][2] == {"clientTeam": contacts}
+    assert ledger(answer) == told
+    if ("contacts", "ignored") in told[1]:
+        entry_ = entry(answer, "contacts")
+        assert (entry_["sent"], [one["id"] for one in entry_["stored"]]) == (contacts, stored)
+
+
+def test_a_list_of_which_nothing_is_known_but_that_its_call_failed_is_told_by_its_leaves() -> None:
+    whole = Plan({}, [Sent("contacts[0].id", "a", "u")], [], [Sent("contacts", [{"id": "a"}], "u")])
+    kept = {"contacts": [{"id": "a"}, {"id": "b"}]}
+    for stored, failed, reasons in (
+        (None, {}, []), ({}, {}, []), ({"contacts": []}, {}, [("contacts[0].id", "ignored")]),
+        (kept, {}, [("contacts", "ignored")]), (kept, {"u": "no"}, [("contacts", "failed")]),
+        (None, {"u": "no"}, [("contacts[0].id", "failed")]),
+    ):  # fmt: skip
+        about = About("update", "n", whole, 0.0)
+        for plan in (whole, About.unpacked(about.packed()).plan):
+            _, missed = settle(plan, stored, failed)
+            assert [(one.field, one.reason) for one in missed] == reasons
 
 
 def test_a_null_that_the_provider_drops_in_silence_is_ignored_too(rig: Rig) -> None:

@@ -201,3 +201,17 @@ def test_a_stage_flag_that_is_none_is_unreadable_unless_the_stage_map_knows(is_o
 
 def test_utc_is_the_zone_without_a_word() -> None:
     assert instant_string("2024-07-01 12:00:00", UTC) == ("2024-07-01T12:00:00Z", True)
+
+
+@pytest.mark.parametrize("written, exact, sent", [
+    ("2026-03-01T00:00:00.0000009Z", "2026-03-01T00:00:00.0000009Z", "2026-03-01T00:00:00.000000Z"),
+    ("2026-03-01 01:00:00.12300000010+0130", "2026-02-28T23:30:00.1230000001Z", "2026-02-28T23:30:00.123000Z"),
+    ("2026-03-01T00:00:00.1234560Z", "2026-03-01T00:00:00.123456Z", "2026-03-01T00:00:00.123456Z"),
+    ("2026-03-01T00:00:00.000Z", "2026-03-01T00:00:00Z", "2026-03-01T00:00:00Z"),
+])  # fmt: skip
+def test_an_instant_keeps_the_digits_that_a_caller_wrote_and_goes_out_with_those_that_are_read(
+    written: str, exact: str, sent: str
+) -> None:
+    assert codecs.exact_instant(written) == exact
+    encode = codecs.instant().encode
+    assert encode is not None and encode(exact) == sent

@@ -347,6 +347,30 @@ def test_another_currency_is_named_and_the_attribute_not_kept_twice() -> None:
     assert reading.values["custom_fields"][0]["value"] == value
 
 
+@pytest.mark.parametrize(("one", "other", "amount"), [
+    ("12", "12", {"value": "12", "currency": "EUR"}),
+    ({"viewType": "customText", "text": "1.50"}, {"text": "1.50"}, {"value": "1.50", "currency": "EUR"}),
+    (None, None, None), ("12", "99", MISSING), ("12", None, MISSING), (None, "12", MISSING), ("1.0", "1.00", MISSING),
+    ({"viewType": "n", "amount": 1, "currency": "USD"}, {"amount": 1, "currency": "EUR"}, MISSING),
+])  # fmt: skip
+def test_of_two_attributes_that_both_hold_the_amount_none_is_taken_unless_they_agree(
+    one: Json, other: Json, amount: Json
+) -> None:
+    told: list[Json] = [{"attributeDefinitionId": "x", "label": "X", "value": "7"}]
+    told += [{"attributeDefinitionId": "attr-1", "label": "L", "value": value} for value in (one, other)]
+    reading = PRICED.read({"id": "1", "customAttributes": told})
+    assert reading.values.get("amount", MISSING) == amount
+    fields = ("amount.value", "amount.currency") if amount is MISSING else ()
+    assert issues(reading) == [f"{field} /customAttributes/2/value invalid" for field in fields]
+    assert len(reading.values["custom_fields"]) == 3 and reading.extensions == {}
+    assert (
+        PRICED.read({"id": "1", "customAttributes": [*told[:2], {"attributeDefinitionId": 5}]}).values.get(
+            "amount", MISSING
+        )
+        == PRICED.read({"id": "1", "customAttributes": told[:2]}).values["amount"]
+    )
+
+
 def test_members_that_the_server_is_known_to_send_are_kept_and_no_drift() -> None:
     beside: dict[str, Json] = {
         "account_id": "a", "score": 5, "sent_at": "t", "accepted_at": "t", "qualified_at": "t", "loss_notes": "n",
@@ -542,12 +566,20 @@ def test_a_stages_name_and_the_status_go_with_its_id(table: Table, calls: tuple[
         ({"l": [{"x": 1}]}, "/l/1/y", 2, {"l": [{"x": 1}, {"y": 2}]}),
         ({"l": []}, "/l/0/0", 5, {"l": [[5]]}),
         ({"l": []}, "/l/0/a/b", 5, {"l": [{"a": {"b": 5}}]}), ({}, "/a~1b", 5, {"a/b": 5}),
-        ({"l": [1, 2]}, "/l/1", 5, {"l": [1, 5]}),
+        ({"l": [1, 2]}, "/l/1", 5, {"l": [1, 5]}), ({"l": [1, 2, 3]}, "/l/0", 5, {"l": [5, 2, 3]}),
     ],
 )  # fmt: skip
 def test_a_value_is_put_where_its_pointer_says(target: Any, place: str, value: Json, made: Json) -> None:
     put(target, place, value)
     assert target == made
+
+
+@pytest.mark.parametrize("place", ["/l/-1", "/l/-", "/l/01", "/l/x", "/l/3", "/l/-1/y", "/l/3/y", "/l/" + "9" * 5000])
+def test_no_value_is_put_where_a_list_has_no_place(place: str) -> None:
+    target = {"l": [{"x": 1}, {"x": 2}]}
+    with pytest.raises((ValueError, IndexError)):
+        put(target, place, 5)
+    assert target == {"l": [{"x": 1}, {"x": 2}]}
 
 
 # --- rendering -------------------------------------------------------------------------------------------------------

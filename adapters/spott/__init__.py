@@ -31,13 +31,22 @@ class SpottSettings(BaseModel):
     )
 
 
+_BY_NUMBER = "page:"
+"""Begins a position that is a page's number; a cursor is Base64, which has no colon."""
+
+
+def _number_of(position: str | None) -> int | None:
+    """Which page was asked for by its number; None where it was the first one or one by cursor."""
+    return int(position.removeprefix(_BY_NUMBER)) if position is not None and position.startswith(_BY_NUMBER) else None
+
+
 def _modified_since(value: str) -> tuple[str, str] | None:
     spelled, _ = instant_string(value, None)
     return ("modifiedSince", spelled if "." not in spelled else spelled[:-4] + "Z")
 
 
 class Spott(Adapter):
-    """Wrapped records, cursor paging; an update answers with nothing, so that the record is read again."""
+    """Wrapped records, paging by cursor or number; an update answers with nothing, so that the record is read again."""
 
     name = "spott"
     title = "Spott"
@@ -63,9 +72,12 @@ class Spott(Adapter):
         return Call("get", "GET", f"/opportunities/{native_id}")
 
     def list(self, query: ListQuery) -> Call:
-        """A page by cursor, oldest modification first. A parameter that is not set is not sent: null is refused."""
+        """A page by cursor or number, oldest modification first. What is not set is not sent: null is refused."""
         parameters = [("limit", str(query.size)), *query.filters]
-        if query.position is not None:
+        number = _number_of(query.position)
+        if number is not None:
+            parameters.append(("page", str(number)))
+        elif query.position is not None:
             parameters.append(("cursor", query.position))
         return Call("list", "GET", "/opportunities", tuple(parameters))
 
@@ -90,18 +102,29 @@ class Spott(Adapter):
         )
 
     def page(self, body: Json, query: ListQuery) -> Page | None:
-        """`items` and the cursor of any of the page objects that the vendor's lists use."""
+        """`items` and the way on of any of the page objects that the vendor's lists use.
+
+        A list that says that there is more, but gives no cursor, is paged by number. Whatever then does not say that it is
+        the page with that number is none: it may be the first one again, and the list is not at its end.
+        """
         items = body.get("items") if isinstance(body, dict) else None
         if not isinstance(items, list):
             return None
         info = body.get("pageInfo")
         if not isinstance(info, dict):
             info = body.get("pagination")
-        if not isinstance(info, dict) or not items:
-            return Page(items)
+        if not isinstance(info, dict):
+            info = {}
+        asked, number = _number_of(query.position), _whole(info.get("page"))
+        if asked is not None and number != asked:
+            return None
         cursor = info.get("nextCursor") or info.get("cursor")
-        more = info.get("hasNextPage", info.get("hasMore", True))
-        return Page(items, cursor if isinstance(cursor, str) and cursor and more is not False else None)
+        more = info.get("hasNextPage", info.get("hasMore"))
+        if not items or more is False:
+            return Page(items)
+        if isinstance(cursor, str) and cursor:
+            return Page(items, cursor)
+        return Page(items, f"{_BY_NUMBER}{(number or 1) + 1}" if more is True else None)
 
     def problem(self, reply: Reply) -> Rejection:
         """`message`, which in the coded form is a code; `requestId` is kept for support."""

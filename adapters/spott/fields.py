@@ -22,7 +22,7 @@ from gateway.codecs import (
 )
 from gateway.fields import Row, Table, absent, first_of, items, row, unmapped
 from gateway.statuses import status_of_open_flag
-from gateway.strict_json import Json
+from gateway.strict_json import Json, dumps
 
 WRAPPED = ("name", "description", "stage", "company", "owner", "closeDate", "createdAt", "clientTeam", "nextTaskDue")
 BESIDE = {f"/{member}/viewType": f"opportunity{member[0].upper()}{member[1:]}" for member in WRAPPED}
@@ -62,11 +62,11 @@ custom_value = Codec(
     "custom_value", "the text of a customText; any other value whole, as it came", _custom_value, _as_custom
 )
 
-_MILLISECONDS = re.compile(r"(\.\d{3})\d{3}Z\Z")
+_MILLISECONDS = re.compile(r"(\.\d{3})\d+Z\Z")
 
 
 def _utc_z(value: str) -> str:
-    """Spott takes `Z` with no fraction or with milliseconds; microseconds are cut, which the ledger then shows."""
+    """Spott takes `Z` with no fraction or with milliseconds; more digits are cut, which the ledger then shows."""
     return _MILLISECONDS.sub(r"\1Z", value)
 
 
@@ -76,21 +76,31 @@ utc_instant = Codec("utc_instant", "a date and time, read as an instant in UTC; 
 
 
 def _attribute(attributes: Json, definition: str) -> tuple[int, Json]:
-    """(place, value without its viewType) of the one custom attribute with this definition; null without one."""
+    """(place, value without its viewType) of the custom attribute with this definition; null without one.
+
+    Several are one when they say the same; which of them holds when they differ is not guessed.
+    """
     if attributes is None:
         return 0, None
     if not isinstance(attributes, list):
         raise Unreadable("wrong_type", f"expected a list, got {kind(attributes)}")
-    doubtful = None
+    found, doubtful = [], None
     for place, attribute in enumerate(attributes):
         told = attribute.get("attributeDefinitionId") if isinstance(attribute, dict) else None
         if told == definition:
             value = attribute.get("value")
-            if not isinstance(value, dict):
-                return place, value
-            return place, {name: part for name, part in value.items() if name != "viewType"}
-        if not isinstance(told, str):
+            if isinstance(value, dict):
+                value = {name: part for name, part in value.items() if name != "viewType"}
+            found.append((place, value))
+        elif not isinstance(told, str):
             doubtful = place
+    for place, value in found[1:]:
+        if dumps(value) != dumps(found[0][1]):
+            raise Unreadable(
+                "invalid", "another attribute of the same definition says otherwise", below=f"/{place}/value"
+            )
+    if found:
+        return found[0]
     if doubtful is not None:  # it may be the very one
         raise Unreadable("wrong_type", "an attribute whose definition cannot be read", below=f"/{doubtful}")
     return 0, None

@@ -50,7 +50,7 @@ def filter_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def checked(**given: Any) -> None:
-        from gateway.codecs import instant_string
+        from gateway.codecs import exact_instant
         from gateway.listing import FILTERS
 
         filters = {name: value for name in FILTERS if (value := given.pop(name)) is not None}
@@ -59,7 +59,7 @@ def filter_options(command: Callable[..., None]) -> Callable[..., None]:
                 raise click.BadParameter("expected a value", param_hint=f"--{name.replace('_', '-')}")
         if "modified_since" in filters:
             try:
-                filters["modified_since"], _ = instant_string(filters["modified_since"], None)
+                filters["modified_since"] = exact_instant(filters["modified_since"])
             except ValueError as error:
                 raise click.BadParameter(str(error), param_hint="--modified-since") from None
         command(filters=filters, **given)

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable
 
 from gateway.cache import Served, list_version
-from gateway.codecs import instant_string
+from gateway.codecs import exact_instant
 from gateway.errors import FieldError, Problem
 from gateway.http import requests as read
 from gateway.http.app import Context, Reply
@@ -88,7 +88,7 @@ def _wanted(parameters: dict[str, str]) -> Wanted:
         errors.append(FieldError("status", f"expected one of {', '.join(STATUSES)}"))
     if filters.get("modified_since"):
         try:
-            filters["modified_since"], _ = instant_string(filters["modified_since"], None)
+            filters["modified_since"] = exact_instant(filters["modified_since"])
         except ValueError as error:
             errors.append(FieldError("modified_since", f"expected an instant such as 2024-01-15T10:30:00Z: {error}"))
     sort = parameters.get("sort")
