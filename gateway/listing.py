@@ -209,9 +209,9 @@ class Lister:
             if await self._one_page(scan, SORTED):
                 break
         name = (self.wanted.sort or "").lstrip("-")
-        told = [read for read in self.reads if _sort_key(read, name) is not None]
-        untold = [read for read in self.reads if _sort_key(read, name) is None]
-        told.sort(key=lambda read: _sort_key(read, name), reverse=(self.wanted.sort or "").startswith("-"))  # type: ignore[arg-type, return-value]  # one type a field, None left out
+        told = [read for read in self.reads if sort_key(read.opportunity, name) is not None]
+        untold = [read for read in self.reads if sort_key(read.opportunity, name) is None]
+        told.sort(key=lambda read: sort_key(read.opportunity, name), reverse=(self.wanted.sort or "").startswith("-"))  # type: ignore[arg-type, return-value]  # one type a field, None left out
         everything = told + untold
         # What could not be read has no place in an order; it is named once, with the first page.
         self.errors = [] if start else [{**error, "index": None} for error in self.errors]
@@ -361,9 +361,10 @@ def _instant_key(spelled: str) -> str:
     return spelled.removesuffix("Z")
 
 
-def _sort_key(read: Read, name: str) -> Decimal | str | None:
+def sort_key(opportunity: Mapping[str, Json], name: str) -> Decimal | str | None:
+    """What an opportunity is put in order by, for one of `SORTS`; None where it does not tell."""
     if name == "amount":
-        value = (read.opportunity.get("amount") or {}).get("value")
+        value = (opportunity.get("amount") or {}).get("value")
         return None if value is None else Decimal(value)
-    value = read.opportunity.get(name)
+    value = opportunity.get(name)
     return None if value is None else _instant_key(value) if name.endswith("_at") else str(value)

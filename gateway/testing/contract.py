@@ -243,6 +243,9 @@ class AdapterContract:
     def test_no_reply_makes_the_adapter_fail(self) -> None:
         self.hold(on_replies.replies_never_make_it_fail)
 
+    def test_the_budget_is_what_the_headers_tell(self) -> None:
+        self.hold(on_replies.the_budget_is_what_the_headers_tell)
+
     def test_learning_is_a_pure_function(self) -> None:
         self.hold(on_replies.learning_is_a_pure_function)
 

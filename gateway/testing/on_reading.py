@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 
 from pydantic import TypeAdapter, ValidationError
@@ -17,10 +17,11 @@ from gateway.reading import Reading
 from gateway.strict_json import Json, dumps
 from gateway.testing.exchanges import Exchange, Step
 from gateway.testing.kit import Faults, Kit, Sample, holds, in_each_dialect, query_of
-from gateway.testing.mutations import MARKER, nodes, removed, replaced, told_apart, within, without_offset
+from gateway.testing.mutations import MARKER, at, nodes, removed, replaced, told_apart, within, without_offset
 from gateway.testing.replay import exact
 
 _SCHEMA: TypeAdapter[Opportunity] = TypeAdapter(Opportunity)
+_LEFT_OUT = "page() hands on fewer records, or others, than the reply's list has"
 _ZONES = ("Asia/Kathmandu", "America/St_Johns", "Pacific/Kiritimati")
 
 
@@ -119,6 +120,21 @@ def records_are_taken_whole(kit: Kit) -> Faults:
         bodies = [step.reply.body for step in sample.exchange.steps]
         if not any(holds(body, sample.record) for body in bodies):
             yield f"{sample}: the record that the adapter hands on is not in the reply as such; leave changes to codecs"
+    for exchange in kit.of("list"):
+        adapter = kit.built_for(exchange)
+        for step in exchange.steps:
+            page = adapter.page(step.reply.body, query_of(adapter, exchange)) if exchange.succeeds else None
+            if page is not None and not is_all(step.reply.body, page.items):
+                yield f"{exchange.file}: {_LEFT_OUT}"
+
+
+def is_all(body: Json, items: Sequence[Json]) -> bool:
+    """Whether a page has all that some list in the reply's body holds: an item of it, or what lies in one, for each."""
+    lists = [body, *(at(body, pointer) for pointer in nodes(body))]
+    return any(
+        len(told) == len(items) and all(holds(one, item) for one, item in zip(told, items, strict=True))
+        for told in lists if isinstance(told, list)
+    )  # fmt: skip
 
 
 @in_each_dialect

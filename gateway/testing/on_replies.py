@@ -1,7 +1,10 @@
 """Checks of what an adapter makes of replies: it takes any, gives what it promises, and changes nothing."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
+
+from msgspec.structs import replace
 
 from gateway.adapter import Adapter, BudgetLeft, Call, Facts, ListQuery, Page, Rejection, Reply, Stage
 from gateway.errors import CODES
@@ -127,6 +130,38 @@ def _headers(kit: Kit) -> Iterator[Mapping[str, str]]:
         yield dict.fromkeys(names, value)
         for name in known:
             yield {**known, name: value}
+
+
+@in_each_dialect
+def the_budget_is_what_the_headers_tell(kit: Kit) -> Faults:
+    """What is left of the rate limit is read from the headers, and its end is a Unix second."""
+    for exchange, step in kit.steps():
+        adapter, reply = kit.built_for(exchange), step.reply
+        told = adapter.budget_left(reply)
+        if told is None:
+            continue
+        others = [adapter.budget_left(replace(reply, headers=headers)) for headers in _counted_on(reply.headers)]
+        if told.remaining is not None and not any(
+            other is not None and other.remaining != told.remaining and other.limit == told.limit for other in others
+        ):
+            yield f"{exchange.file}: budget_left() tells {told.remaining} left, whatever number in the headers changes"
+        if told.reset is None:
+            continue
+        if all(other is not None and other.reset == told.reset for other in others):
+            yield f"{exchange.file}: budget_left() tells a reset at {told.reset}, whatever number in the headers changes"
+        if not _UNIX[0] < told.reset < _UNIX[1]:
+            yield f"{exchange.file}: budget_left() tells a reset at {told.reset}, which is no Unix second of this age"
+
+
+_UNIX = 946_684_800, 7_258_118_400
+"""From the year 2000 to 2200."""
+
+
+def _counted_on(headers: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
+    """The headers with each number in them raised by one, one at a time."""
+    for name, value in headers.items():
+        for number in re.finditer(r"[0-9]{1,18}", value):
+            yield {**headers, name: f"{value[: number.start()]}{int(number[0]) + 1}{value[number.end() :]}"}
 
 
 @in_each_dialect

@@ -13,6 +13,12 @@ from gateway.loop_time import deadline_in
 from gateway.opportunities import Ask, Opportunities
 from gateway.strict_json import Json, dumps
 from gateway.testing.kit import Faults, Kit
+from gateway.testing.promised import (
+    everything,
+    native_filters_are_the_gateways,
+    raw_lists_are_whole,
+    sorts_are_as_declared,
+)
 from gateway.testing.replay import Unwatched
 from gateway.testing.sandbox import SandboxServer, load_sandbox
 
@@ -114,12 +120,18 @@ def _contains(whole: Json, thin: Json) -> bool:
 
 
 def lists_are_whole_and_without_repeats(kit: Kit) -> Faults:
-    """Small pages and large ones come to the same records, each once."""
+    """Small pages and large ones come to the same records, each once, none left out, filtered and in order as declared."""
 
-    async def work(opportunities: Opportunities) -> list[list[str]]:
-        return [await _all(opportunities, limit) for limit in (7, opportunities.adapter.limits.page)]
+    async def work(opportunities: Opportunities) -> tuple[list[list[str]], list[str]]:
+        sizes = 7, opportunities.adapter.limits.page
+        walks = [await _all(opportunities, limit) for limit in sizes]
+        faults = [fault for size in sizes for fault in await raw_lists_are_whole(opportunities, size, new_ask())]
+        records = await everything(opportunities, new_ask())
+        faults += await native_filters_are_the_gateways(opportunities, records, new_ask())
+        return walks, faults + await sorts_are_as_declared(opportunities, records, new_ask())
 
-    (small, large), _ = over(kit, work)
+    ((small, large), faults), _ = over(kit, work)
+    yield from faults
     for ids, size in ((small, "small"), (large, "large")):
         if len(set(ids)) < len(ids):
             yield f"the list by {size} pages repeats {sorted({one for one in ids if ids.count(one) > 1})[:3]}"
