@@ -13,7 +13,7 @@ from gateway.opportunities import Opportunities
 from gateway.strict_json import Json
 from gateway.testing.kit import Faults, Kit
 from gateway.testing.whole_way import new_ask, over
-from gateway.writing import plan
+from gateway.writing import plan as planned_by
 
 NAME = "Kit look-up"
 """The name of what is created here: a record that nobody else makes."""
@@ -51,7 +51,7 @@ def a_lost_create_can_be_found(kit: Kit) -> Faults:
     if query is not None and not isinstance(query, ListQuery):
         yield f"look_up() gives a {type(query).__name__}; expected a ListQuery, or None when nothing can be looked for"
         return
-    (never, created, after, proved), _ = over(kit, _lost)
+    (never, created, after), _ = over(kit, _lost)
     if after is None:
         yield f"look_up() gives None for a create with a name: {NAME!r} could be looked for"
         return
@@ -62,13 +62,14 @@ def a_lost_create_can_be_found(kit: Kit) -> Faults:
             "as only alike: a leaf that the list tells differs from what was sent" if created in after.alike else "not"
         )
         yield f"after the create the look-up shows the new record {created} {shown}; see `look_up` and `no_proof`"
-    yield from proved
     if not after.far_enough:
         yield "the look-up's page does not go back to before the create: it must be the newest first"
+    proved, _ = over(kit, _proved_by_its_name)
+    yield from proved
 
 
-async def _lost(opportunities: Opportunities) -> tuple[Sighting | None, str, Sighting | None, list[str]]:
-    """(what is seen of a create that was never sent, the id that another one got, what is seen of that, faults)."""
+async def _lost(opportunities: Opportunities) -> tuple[Sighting | None, str, Sighting | None]:
+    """(what is seen of a create that was never sent, the id that another one got, what is seen of that)."""
     ask = new_ask()
     planned = _Planned()
     ask.guard = planned
@@ -78,42 +79,7 @@ async def _lost(opportunities: Opportunities) -> tuple[Sighting | None, str, Sig
     about = About("create", "", planned.plan, sent_at)
     never = About("create", "", _renamed(planned.plan), sent_at)
     made: str = first.data["native_id"]
-    seen = await look_for(opportunities, never, new_ask()), made, await look_for(opportunities, about, new_ask())
-    return *seen, await _proved_by_its_name(opportunities, made, sent_at)
-
-
-_MORE: dict[str, Json] = {
-    "amount": {"value": "1234.50", "currency": "EUR"}, "description": "Kit look-up: a note", "source": "fair",
-    "expected_close": {"on": "2026-03-31"}, "company": {"name": "Kit look-up Ltd"},
-}  # fmt: skip
-"""What a create may have sent besides a name; no e-mail, by which it may be looked for instead."""
-
-
-async def _proved_by_its_name(opportunities: Opportunities, made: str, sent_at: float) -> list[str]:
-    """What is wrong where a record of a name alone proves a create that sent more, and only `no_proof` makes it so."""
-    adapter = opportunities.adapter
-    given = adapter.no_proof
-    told_apart: list[str] = []
-    passed_over: list[str] = []
-    for name, value in _MORE.items():
-        planned = plan(
-            adapter.table, validated(Draft, {"name": NAME, name: value}), adapter.writes["create"], adapter.title
-        )
-        if all(sent.field == "name" for sent in planned.sent):
-            continue
-        about = About("create", "", planned, sent_at)
-        for no_proof, found in ((given, told_apart), (frozenset[str](), passed_over)):
-            adapter.no_proof = no_proof  # type: ignore[misc]  # of this instance alone
-            seen = await look_for(opportunities, about, new_ask())
-            if seen is not None and made not in seen.same:
-                found.append(name)
-    adapter.no_proof = given  # type: ignore[misc]  # as it was
-    if told_apart or not passed_over:
-        return []
-    return [
-        f"`no_proof` covers all of {', '.join(passed_over)}: any new record of the same name would prove a create; "
-        "name only what the provider is known to rewrite"
-    ]
+    return await look_for(opportunities, never, new_ask()), made, await look_for(opportunities, about, new_ask())
 
 
 def _renamed(plan: Plan) -> Plan:
@@ -131,3 +97,38 @@ def _swapped(value: Json, other: str) -> Json:
     if isinstance(value, list):
         return [_swapped(inner, other) for inner in value]
     return other if value == NAME else value
+
+
+_MORE: dict[str, Json] = {
+    "amount": {"value": "1234.50", "currency": "EUR"}, "description": "Kit look-up: a note", "source": "fair",
+    "expected_close": {"on": "2026-03-31"}, "company": {"name": "Kit look-up Ltd"},
+}  # fmt: skip
+"""What a create may have sent besides a name; no e-mail, by which it may be looked for instead."""
+
+
+async def _proved_by_its_name(opportunities: Opportunities) -> list[str]:
+    """What is wrong where a record of a name alone proves a create that sent more, and only `no_proof` makes it so."""
+    sent_at = time.time()
+    made = (await opportunities.create(validated(Draft, {"name": NAME}), new_ask())).data["native_id"]
+    adapter = opportunities.adapter
+    given = adapter.no_proof
+    told_apart: list[str] = []
+    passed_over: list[str] = []
+    for name, value in _MORE.items():
+        draft = validated(Draft, {"name": NAME, name: value})
+        planned = planned_by(adapter.table, draft, adapter.writes["create"], adapter.title)
+        if all(sent.field == "name" for sent in planned.sent):
+            continue
+        about = About("create", "", planned, sent_at)
+        for no_proof, found in ((given, told_apart), (frozenset[str](), passed_over)):
+            adapter.no_proof = no_proof  # type: ignore[misc]  # of this instance alone
+            seen = await look_for(opportunities, about, new_ask())
+            if seen is not None and made not in seen.same:
+                found.append(name)
+    adapter.no_proof = given  # type: ignore[misc]  # as it was
+    if told_apart or not passed_over:
+        return []
+    return [
+        f"`no_proof` covers all of {', '.join(passed_over)}: any new record of the same name would prove a create; "
+        "name only what the provider is known to rewrite"
+    ]
