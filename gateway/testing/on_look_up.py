@@ -14,7 +14,7 @@ from gateway.opportunities import Opportunities
 from gateway.strict_json import Json
 from gateway.testing.kit import Faults, Kit
 from gateway.testing.whole_way import new_ask, over
-from gateway.writing import plan
+from gateway.writing import plan as planned_by
 
 NAME = "Kit look-up & others, of a name as long as many a server has room for"
 """The name of what is created here: a record that nobody else makes."""
@@ -60,7 +60,7 @@ def a_lost_create_can_be_found(kit: Kit) -> Faults:
     if query is not None and not isinstance(query, ListQuery):
         yield f"look_up() gives a {type(query).__name__}; expected a ListQuery, or None when nothing can be looked for"
         return
-    (never, created, after, spelled, proved), _ = over(kit, _lost)
+    (never, created, after, spelled), _ = over(kit, _lost)
     if after is None:
         yield f"look_up() gives None for a create with a name: {NAME!r} could be looked for"
         return
@@ -74,16 +74,17 @@ def a_lost_create_can_be_found(kit: Kit) -> Faults:
     for what, seen in spelled.items():
         if seen is None or created not in seen.same + seen.alike:
             yield f"a provider that {what} names would hide the new record from the look-up; see `gateway.steady.stretch`"
-    yield from proved
     if not after.far_enough:
         yield "the look-up's page does not go back to before the create: it must be the newest first"
+    proved, _ = over(kit, _proved_by_its_name)
+    yield from proved
 
 
 async def _lost(
     opportunities: Opportunities,
-) -> tuple[Sighting | None, str, Sighting | None, dict[str, Sighting | None], list[str]]:
-    """(what is seen of a create that was never sent, the id that another one got, what is seen of that, what would be
-    had it been sent by a name of `SPELLED`, faults)."""
+) -> tuple[Sighting | None, str, Sighting | None, dict[str, Sighting | None]]:
+    """(what is seen of a create that was never sent, the id that another one got, what is seen of that, and what would be
+    had it been sent by a name of `SPELLED`)."""
     ask = new_ask()
     planned = _Planned()
     ask.guard = planned
@@ -97,42 +98,7 @@ async def _lost(
 
     made: str = first.data["native_id"]
     spelled = {what: await seen(name) for what, name in SPELLED.items()}
-    proved = await _proved_by_its_name(opportunities, made, sent_at)
-    return await seen(NEVER), made, await seen(NAME), spelled, proved
-
-
-_MORE: dict[str, Json] = {
-    "amount": {"value": "1234.50", "currency": "EUR"}, "description": "Kit look-up: a note", "source": "fair",
-    "expected_close": {"on": "2026-03-31"}, "company": {"name": "Kit look-up Ltd"},
-}  # fmt: skip
-"""What a create may have sent besides a name; no e-mail, by which it may be looked for instead."""
-
-
-async def _proved_by_its_name(opportunities: Opportunities, made: str, sent_at: float) -> list[str]:
-    """What is wrong where a record of a name alone proves a create that sent more, and only `no_proof` makes it so."""
-    adapter = opportunities.adapter
-    given = adapter.no_proof
-    told_apart: list[str] = []
-    passed_over: list[str] = []
-    for name, value in _MORE.items():
-        planned = plan(
-            adapter.table, validated(Draft, {"name": NAME, name: value}), adapter.writes["create"], adapter.title
-        )
-        if all(sent.field == "name" for sent in planned.sent):
-            continue
-        about = About("create", "", planned, sent_at)
-        for no_proof, found in ((given, told_apart), (frozenset[str](), passed_over)):
-            adapter.no_proof = no_proof  # type: ignore[misc]  # of this instance alone
-            seen = await look_for(opportunities, about, new_ask())
-            if seen is not None and made not in seen.same:
-                found.append(name)
-    adapter.no_proof = given  # type: ignore[misc]  # as it was
-    if told_apart or not passed_over:
-        return []
-    return [
-        f"`no_proof` covers all of {', '.join(passed_over)}: any new record of the same name would prove a create; "
-        "name only what the provider is known to rewrite"
-    ]
+    return await seen(NEVER), made, await seen(NAME), spelled
 
 
 def _renamed(plan: Plan, other: str) -> Plan:
@@ -149,3 +115,38 @@ def _swapped(value: Json, other: str) -> Json:
     if isinstance(value, list):
         return [_swapped(inner, other) for inner in value]
     return other if value == NAME else value
+
+
+_MORE: dict[str, Json] = {
+    "amount": {"value": "1234.50", "currency": "EUR"}, "description": "Kit look-up: a note", "source": "fair",
+    "expected_close": {"on": "2026-03-31"}, "company": {"name": "Kit look-up Ltd"},
+}  # fmt: skip
+"""What a create may have sent besides a name; no e-mail, by which it may be looked for instead."""
+
+
+async def _proved_by_its_name(opportunities: Opportunities) -> list[str]:
+    """What is wrong where a record of a name alone proves a create that sent more, and only `no_proof` makes it so."""
+    sent_at = time.time()
+    made = (await opportunities.create(validated(Draft, {"name": NAME}), new_ask())).data["native_id"]
+    adapter = opportunities.adapter
+    given = adapter.no_proof
+    told_apart: list[str] = []
+    passed_over: list[str] = []
+    for name, value in _MORE.items():
+        draft = validated(Draft, {"name": NAME, name: value})
+        planned = planned_by(adapter.table, draft, adapter.writes["create"], adapter.title)
+        if all(sent.field == "name" for sent in planned.sent):
+            continue
+        about = About("create", "", planned, sent_at)
+        for no_proof, found in ((given, told_apart), (frozenset[str](), passed_over)):
+            adapter.no_proof = no_proof  # type: ignore[misc]  # of this instance alone
+            seen = await look_for(opportunities, about, new_ask())
+            if seen is not None and made not in seen.same:
+                found.append(name)
+    adapter.no_proof = given  # type: ignore[misc]  # as it was
+    if told_apart or not passed_over:
+        return []
+    return [
+        f"`no_proof` covers all of {', '.join(passed_over)}: any new record of the same name would prove a create; "
+        "name only what the provider is known to rewrite"
+    ]
