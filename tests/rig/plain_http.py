@@ -15,6 +15,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import Any, TypeAlias
 
 import httptools
@@ -60,6 +61,9 @@ class Answer:
     def wire(self) -> bytes:
         """All of it as bytes."""
         lines = [b"HTTP/1.1 %d %s" % (self.status, _REASONS.get(self.status, b"Status"))]
+        lines.append(
+            b"date: " + formatdate(usegmt=True).encode()
+        )  # as every server with a clock has to (RFC 9110, 6.6.1)
         if "content-type" not in self.headers:
             lines.append(b"content-type: application/json")
         if self.status != 204:
