@@ -92,7 +92,9 @@ def test_what_is_no_http_leaves_no_line_but_the_one_that_is_asked_for(
 ) -> None:
     """Anybody could fill the log with it, key or none."""
     caplog.set_level(logging.DEBUG)
-    caplog.set_level(logging.INFO, logger="gateway.access")  # a test before may have left it as `serve` has it by default
+    caplog.set_level(
+        logging.INFO, logger="gateway.access"
+    )  # a test before may have left it as `serve` has it by default
     for junk in (b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x00\r\n\r\n", b"GET /%s HTTP/1.1\r\n\r\n" % (b"a" * 20_000),
                  b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"):  # fmt: skip
         assert raw_exchange("127.0.0.1", port_of(url), junk).startswith(b"HTTP/1.1 4")
