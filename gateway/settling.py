@@ -207,11 +207,6 @@ class Settler:
         stored = await opportunities.read(native_id, ask)
         return self.answered(claim.operation, opportunities.written(stored, about.plan, ask))
 
-    async def _answer(self, claim: Claim, about: About, native_id: str, opportunities: Opportunities) -> Kept:
-        ask = self._ask(opportunities, about)
-        stored = await opportunities.read(native_id, ask)
-        return self.answered(claim.operation, opportunities.written(stored, about.plan, ask))
-
     # --- looking
 
     async def _sight(self, claim: Claim, about: About, opportunities: Opportunities) -> Kept | Sight:

@@ -70,7 +70,7 @@ async def put(url: str, claims: Iterable[Claim], folder: Path) -> None:
     kept = list(claims)
     for first in range(0, len(kept), 32):
         await asyncio.gather(
-            *(store.change(one.key, lambda held, now, new=one: (new, None)) for one in kept[first : first + 32])  # type: ignore[misc]
+            *(store.change(one.key, lambda held, now, new=one: (new, None)) for one in kept[first : first + 32])  # type: ignore[misc]  # a default has no type
         )
     await store.aclose()
 

@@ -321,7 +321,7 @@ def test_all_that_is_unknown_is_told_and_no_connection_hides_another(url: str) -
         last = lost("last", 3.0, "few")
         before = await store.unknown()  # of other tests
         for claim in (*many, last):
-            await store.change(claim.key, lambda held, now, new=claim: (new, None))  # type: ignore[misc]
+            await store.change(claim.key, lambda held, now, new=claim: (new, None))  # type: ignore[misc]  # a default has no type
         try:
             found = await store.due(1000)
             assert [claim for claim in found if claim.connection == "many"] == many[:1000]
