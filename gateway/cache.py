@@ -142,9 +142,9 @@ class Cache:
         """The answer to what `key` stands for, which rests on the versions of `names`. Raises `Problem`; but that there is
         no such record is an answer, too.
 
-        `versions`: those of `names`, if they have been looked up since the request came. `deadline`, of the loop's clock,
-        bounds the wait of whoever asks; `fresh` asks the provider whatever is kept; for
-        `lag` seconds after a write the provider may not show it here yet, so that an answer is kept no longer than that.
+        `versions`: those of `names`, if `kept` has been asked with them since the request came. `deadline`, of the loop's
+        clock, bounds the wait of whoever asks; `fresh` asks the provider whatever is kept; for `lag` seconds after a write
+        the provider may not show it here yet, so that an answer is kept no longer than that.
         `patient`: who asks waits for as long as `fetch` takes, so that he can as well make the call for all.
         """
         if versions is None:
@@ -154,10 +154,9 @@ class Cache:
                 self._entries.clear()
                 self._outages += 1
                 return await _past(deadline, fetch)
-        entry = None if fresh else self._good(key, owner, versions)
-        hit = self._hit(entry)
-        if hit is not None:
-            return hit
+            hit = None if fresh else self.kept(key, owner, versions)
+            if hit is not None:
+                return hit
         how: How = "bypass" if fresh else "miss"
         try:
             if patient and (fresh or key not in self._flights):
@@ -168,7 +167,8 @@ class Cache:
         except Problem as problem:
             if problem.code == "not-found":
                 return Served(b"", how, absent=problem)
-            if entry is None or problem.code not in _FAILS:
+            entry = self._good(key, owner, versions) if not fresh and problem.code in _FAILS else None
+            if entry is None:
                 raise
             age = self._clock() - entry.began
             if age >= entry.last or not await self._unchanged(names, entry.versions):

@@ -46,8 +46,8 @@ class Callers:
             for digest in caller.key_sha256
         }
 
-    def __bool__(self) -> bool:
-        return bool(self._by_hash)
+        self.are_asked = bool(self._by_hash)
+        """Whether whoever calls has to be one of them."""
 
     def find(self, key: str) -> Caller | None:
         """The caller with this key; None when it is nobody's. The last comparison takes the same time for any key."""

@@ -70,6 +70,8 @@ class Connection:
         told = f"{base_url} {config.adapter.__qualname__} {config.settings!r} {config.stages!r}"
         self._reading = hmac.digest(key.encode(), told.encode(), hashlib.sha256).hex()[:24]
         self._learned = 0
+        self.reading = f"{self._reading}.0"
+        """A word for whose records are read and how: another one for another credential, mapping, or dialect learned."""
 
     def send(
         self, call: Call, deadline: float, *, before: Before | None = None, urgent: bool = True, caller: str = ""
@@ -80,10 +82,9 @@ class Connection:
         """
         return self._send(call, Trip(deadline, before, urgent, caller))
 
-    @property
     def budget_left(self) -> BudgetLeft | None:
         """What is left of the provider's limit, as this worker knows it; None while nothing is known."""
-        return self._purse.left
+        return self._purse.left()
 
     @property
     def circuit(self) -> tuple[str, float]:
@@ -103,17 +104,14 @@ class Connection:
 
     def _learn(self, call: Call, reply: Reply) -> None:
         """What an answer that went well tells of the server: read from then on by what is known."""
-        facts = self.adapter.learn(call, reply)
-        if facts is not self.adapter.facts and facts != self.adapter.facts:
-            if facts.dialect != self.adapter.facts.dialect:
+        adapter = self.adapter
+        facts = adapter.learn(call, reply)
+        if facts is not adapter.facts and facts != adapter.facts:
+            if facts.dialect != adapter.facts.dialect:
                 log.info("connection %s: its server speaks the dialect %s", self.name, facts.dialect)
             self.adapter = self.config.adapter(self.config.settings, self.config.stages, facts)
             self._learned += 1
-
-    @property
-    def reading(self) -> str:
-        """A word for whose records are read and how: another one for another credential, mapping, or dialect learned."""
-        return f"{self._reading}.{self._learned}"
+            self.reading = f"{self._reading}.{self._learned}"
 
     @property
     def secret(self) -> str:

@@ -178,7 +178,7 @@ class Connection(asyncio.Protocol):
 
     def _is_unsent(self) -> bool:
         """Whether the request still waits for the end of the loop's turn."""
-        return self._asked and self.transport is not None and self.transport.is_holding
+        return self._asked and self.transport is not None and bool(self.transport.held)
 
     def _give_up(self, why: str) -> None:
         """The request has not left, and will not."""
@@ -352,17 +352,17 @@ class Connection(asyncio.Protocol):
         if self.spoiled or transport is None or transport.is_closing() or now - self._idle_since > IDLE_SECONDS:
             return False
         # A new TLS connection is not asked: the server's session tickets may be waiting there, rightly.
-        return (self.fresh and self.engine.secure) or not self._is_readable()
+        if self.fresh and self.engine.secure:
+            return True
+        return not (self._poll.poll(0) if self._poll is not None else self._is_readable())
 
     def is_stale(self, now: float) -> bool:
         """Whether it has been idle for too long."""
         return self.idle and now - self._idle_since > IDLE_SECONDS
 
     def _is_readable(self) -> bool:
-        """Whether bytes or the other side's end wait in the kernel, where the loop has not looked yet."""
+        """Whether bytes or the other side's end wait in the kernel, where the loop has not looked yet; without poll."""
         assert self.transport is not None
-        if self._poll is not None:
-            return bool(self._poll.poll(0))
         return bool(select.select([self.transport.get_extra_info("socket").fileno()], [], [], 0)[0])
 
     def spoil(self) -> None:

@@ -114,6 +114,9 @@ class Opportunities:
         """Versions that should have gone up and have not yet."""
         self._telling: asyncio.Task[None] | None = None
         self._stage_names = StageNames(connection)
+        self._operations = frozenset(connection.adapter.operations())
+        self._ids: tuple[Adapter | None, re.Pattern[str] | None] = None, None
+        """The form of ids, and the adapter that declares it."""
 
     @property
     def adapter(self) -> Adapter:
@@ -130,7 +133,7 @@ class Opportunities:
         """The record with this id, with how it was read."""
         self.need("get")
         self._check_id(native_id)
-        call = self.adapter.get(native_id)
+        call = self.connection.adapter.get(native_id)
         try:
             reply = await self.send(call, ask)
         except Problem as problem:
@@ -165,7 +168,8 @@ class Opportunities:
 
     def answer(self, read: Read, ask: Ask) -> Answer:
         """The opportunity with its issues, and with what `explain` and `raw` ask for."""
-        meta: dict[str, Json] = {"issues": [issue.body() for issue in read.issues()]}
+        issues = read.issues()
+        meta: dict[str, Json] = {"issues": [issue.body() for issue in issues] if issues else []}
         if ask.explain:
             meta["explain"] = explain(self.adapter.table, read.record, read.reading)
         if ask.raw:
@@ -175,7 +179,7 @@ class Opportunities:
     def _record_in(self, reply: Reply, call: Call) -> Read:
         """The record that a reply must hold. Raises `Problem` when it does not, and trusts its connection no more."""
         try:
-            return self.record_of(self.adapter.record(reply.body), call)
+            return self.record_of(self.connection.adapter.record(reply.body), call)
         except Problem:
             reply.discard()
             raise
@@ -184,7 +188,7 @@ class Opportunities:
         """A provider's record as an opportunity. Raises `Problem` when it is none or its id cannot be read."""
         if not isinstance(record, dict):
             raise bad_answer("no_record", call, self.name)
-        adapter = self.adapter
+        adapter = self.connection.adapter
         reading = adapter.table.read(record)
         native = reading.values.get("native_id")
         if not is_native(native):
@@ -493,7 +497,7 @@ class Opportunities:
 
     def need(self, operation: str) -> None:
         """Raise `Problem("operation-not-supported")` unless the adapter has the operation."""
-        if self.adapter.can(operation):
+        if operation in self._operations:
             return
         write: Outcome | None = None if operation in ("get", "list") else "not_applied"
         can = ", ".join(self.adapter.operations())
@@ -517,20 +521,21 @@ class Opportunities:
         """The reply to a call that succeeded; else its `Problem`. `writing`: a look-up on the way to a write."""
         ask.calls += 1
         ask.waiting.begin()
+        connection = self.connection
+        before = None if ask.guard is None else self._before(call, ask)
         try:
-            reply = await self.connection.send(
-                call, ask.deadline, before=self._before(call, ask), urgent=ask.urgent, caller=ask.caller
-            )
+            reply = await connection.send(call, ask.deadline, before=before, urgent=ask.urgent, caller=ask.caller)
         except CallFailed as failure:
             problem = problem_of_failure(failure, call, self.name)
         else:
             if reply.status >= 400:
                 problem = problem_of_reply(self.adapter, reply, call, self.name, self.connection.secret)
-            elif self.adapter.denies(reply):
+            elif connection.adapter.denies(reply):
                 reply.discard()  # whichever half of it is wrong, its connection is trusted no more
                 problem = problem_of_denial(self.adapter, reply, call, self.name, self.connection.secret)
             else:
-                ask.wrote = ask.wrote or not call.is_read
+                if not (call.method == "GET" or call.is_read):
+                    ask.wrote = True
                 return reply
         finally:
             ask.waiting.end()
@@ -556,8 +561,13 @@ class Opportunities:
         return before
 
     def _check_id(self, native_id: str) -> None:
-        pattern = self.adapter.id_pattern
-        if pattern is not None and re.fullmatch(pattern, native_id) is None:
+        adapter = self.connection.adapter
+        of, pattern = self._ids
+        if of is not adapter:
+            declared = adapter.id_pattern
+            pattern = None if declared is None else re.compile(declared)
+            self._ids = adapter, pattern
+        if pattern is not None and pattern.fullmatch(native_id) is None:
             raise Problem("not-found", "There is no such opportunity.", connection=self.name)
 
 

@@ -23,21 +23,20 @@ class Outbox:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = ref(loop)  # which would be kept by its outbox, and its outbox by that
-        self._waiting: list[Outgoing] = []
+        self.waiting: list[Outgoing] = []
+        """Handed over at the end of this turn at the latest, if `look` is told."""
 
-    def add(self, outgoing: "Outgoing") -> None:
-        """Hand over what it holds at the end of this turn at the latest."""
-        waiting = self._waiting
-        waiting.append(outgoing)
-        if len(waiting) == 1:
+    def look(self) -> None:
+        """To be called for the first that waits, and once there are `AT_ONCE`."""
+        if len(self.waiting) == 1:
             loop = self._loop()
             assert loop is not None  # one of its connections is written to
             loop.call_soon(self._hand_over)
-        elif len(waiting) >= AT_ONCE:
+        else:
             self._hand_over()  # what was called for the end of the turn will find less, or nothing
 
     def _hand_over(self) -> None:
-        waiting, self._waiting = self._waiting, []
+        waiting, self.waiting = self.waiting, []
         for outgoing in waiting:
             try:
                 outgoing.hand_over()
@@ -64,21 +63,26 @@ class Outgoing:
     `hand_over` unless it stays open, since the loop then closes the transport itself.
     """
 
-    __slots__ = ("_begun", "_closing", "_held", "_outbox", "_transport")
+    __slots__ = ("_begun", "_closing", "_outbox", "_transport", "held")
 
     def __init__(self, transport: asyncio.Transport, outbox: Outbox) -> None:
         self._transport, self._outbox = transport, outbox
-        self._held: list[bytes] = []
+        self.held: list[bytes] = []
+        """What waits for the end of the turn."""
         self._begun = b""
         self._closing = False
 
     def write(self, data: bytes) -> None:
         """Send `data` soon."""
         if not self._closing and data:
-            held = self._held
+            held = self.held
             held.append(data)
             if len(held) == 1:
-                self._outbox.add(self)
+                outbox = self._outbox
+                waiting = outbox.waiting
+                waiting.append(self)
+                if not 1 < len(waiting) < AT_ONCE:
+                    outbox.look()
 
     def writelines(self, pieces: Iterable[bytes]) -> None:
         """Send `pieces` soon."""
@@ -94,7 +98,7 @@ class Outgoing:
 
     def hand_over(self) -> None:
         """Send what is held now."""
-        held, self._held = self._held, []
+        held, self.held = self.held, []
         if held and not self._transport.is_closing():
             if self._begun:
                 held[0], self._begun = held[0].removeprefix(self._begun), b""
@@ -109,19 +113,14 @@ class Outgoing:
         """Close when everything is sent."""
         if not self._closing:
             self._closing = True
-            if not self._held:
+            if not self.held:
                 self._transport.close()
 
     def abort(self) -> None:
         """Close now, and send nothing more."""
         self._closing = True
-        self._held = []
+        self.held = []
         self._transport.abort()
-
-    @property
-    def is_holding(self) -> bool:
-        """Whether something waits for the end of the turn."""
-        return bool(self._held)
 
     def is_closing(self) -> bool:
         """Whether it is being closed, by either side."""
@@ -129,10 +128,25 @@ class Outgoing:
 
     def get_write_buffer_size(self) -> int:
         """Bytes that are not in the kernel's hands yet."""
-        return self._transport.get_write_buffer_size() + sum(map(len, self._held))
+        return self._transport.get_write_buffer_size() + sum(map(len, self.held))
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
+    # Each by its name: a class with a `__getattr__` is asked twice for whatever it has.
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What the transport knows of its socket."""
+        return self._transport.get_extra_info(name, default)
+
+    def pause_reading(self) -> None:
+        """Take nothing from the kernel until `resume_reading`."""
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on reading."""
+        self._transport.resume_reading()
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Hand what comes to another protocol."""
+        self._transport.set_protocol(protocol)
 
 
 def together(transport: asyncio.BaseTransport, loop: asyncio.AbstractEventLoop) -> Outgoing:

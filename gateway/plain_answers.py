@@ -39,12 +39,13 @@ def plain(data: bytes, most: int) -> tuple[int, dict[str, str], bytes] | None:
     status = _statuses.get(line) or _status(line)
     if not status or len(lines) > LINES:
         return None
-    fields = list(map(_fields.get, lines))
-    if None in fields:
+    try:
+        headers = dict(map(_fields.__getitem__, lines))
+    except KeyError:  # one of them is new
         fields = [_fields.get(line) or _field(line) for line in lines]
-    if None in fields:
-        return None
-    headers: dict[str, str] = dict(fields)  # type: ignore[arg-type]  # None of them is None by now
+        if None in fields:
+            return None
+        headers = dict(fields)  # type: ignore[arg-type]  # None of them is None by now
     size = len(data) - end - 4
     if size > most or headers.get("content-length") != str(size) or len(headers) != len(lines):
         return None

@@ -17,7 +17,7 @@ def connection_info(opportunities: Opportunities, config: Config) -> dict[str, J
     operations = adapter.operations()
     budget = connection.config.budget
     circuit, seconds = connection.circuit
-    left = connection.budget_left
+    left = connection.budget_left()
     sorts = [f"{sign}{name}" for name in SORTS for sign in ("", "-")]
     return {
         "name": opportunities.name,

@@ -2,18 +2,16 @@
 
 import time
 
+import msgspec
 
-class Waiting:
+
+class Waiting(msgspec.Struct, eq=False):
     """`begin` and `end` around each wait; `seconds` is the time in which at least one was going on."""
 
-    __slots__ = ("_going_on", "_since", "_total")
+    _total: float = 0.0
+    _since: float = 0.0
+    _going_on: int = 0
 
-    def __init__(self) -> None:
-        self._total = 0.0
-        self._since = 0.0
-        self._going_on = 0
-
-    @property
     def seconds(self) -> float:
         """So far, what is still going on included."""
         return self._total + (time.perf_counter() - self._since if self._going_on else 0.0)

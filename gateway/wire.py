@@ -84,7 +84,7 @@ class Wire:
         """
         started = time.perf_counter()
         target = target_of(self._prefix, call)
-        content = content_of(call)
+        content = None if call.body is None else content_of(call)
         if self._engine is not None:
             request = self._request(call.method, target, content)
             answer = await self._engine.exchange(request, deadline, fresh)

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from pathlib import Path
 
 import click
+import msgspec
 import pytest
 
 from gateway.cli import main
@@ -152,7 +153,7 @@ def test_a_call_that_is_given_back_may_be_spent_again_in_its_window_only(url: st
         assert granted is not None
         await other.spend("crm", 2, LONG)
         assert await other.spend("crm", 2, LONG) is None
-        await one.give_back("crm", 2, LONG, granted._replace(reset=RESET - LONG))
+        await one.give_back("crm", 2, LONG, msgspec.structs.replace(granted, reset=RESET - LONG))
         assert await other.spend("crm", 2, LONG) is None
         await one.give_back("crm", 2, LONG, granted)
         assert await one.allowance("crm", 2, LONG) == Allowance(2, 1, RESET)

@@ -234,9 +234,9 @@ def test_waits_that_overlap_are_counted_once() -> None:
         await asyncio.gather(wait(0.05), wait(0.1))
         await asyncio.sleep(0.2)
 
-    assert waiting.seconds == 0
+    assert waiting.seconds() == 0
     asyncio.run(both())
-    assert 0.09 < waiting.seconds < 0.2
+    assert 0.09 < waiting.seconds() < 0.2
 
 
 def test_a_header_is_read_strictly() -> None:

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from starlette.requests import ClientDisconnect
@@ -23,7 +24,7 @@ from gateway.gateway import Gateway
 from gateway.http.leaving import has_left
 from gateway.http.load import EACH_SLOT, Load
 from gateway.http.observing import LEFT, Request
-from gateway.http.requests import Headers, caller_key, once, request_id
+from gateway.http.requests import Headers, Said, caller_key, new_request_id, said
 from gateway.http.routes import Route
 from gateway.state.store import UnsafeStore
 from gateway.strict_json import Json, dumps
@@ -58,6 +59,7 @@ class Context(msgspec.Struct, eq=False):
     scope: Scope
     receive: Receive
     headers: Headers
+    said: Said
     request_id: str
     route: Route
     caller: Caller = ANYONE
@@ -73,21 +75,22 @@ class Context(msgspec.Struct, eq=False):
 
 
 class Answer(msgspec.Struct):
-    """What is sent: `head` is so many `lines`, a header each, with their ends and names in lower case.
+    """What is sent: `head` is the lines of the headers, with their ends and names in lower case; `values`, one after the
+    other, are what stands in it that this module has not written itself.
 
     An answer to HEAD has the length of what it leaves out. `closes`: a header says that the connection is closed after it.
     """
 
     status: int
     head: str
-    lines: int
+    values: str
     body: bytes
     closes: bool = False
 
     def is_sound(self) -> bool:
         """Whether no header holds the end of a line, so that each line is one."""
-        head, lines = self.head, self.lines
-        return head.count("\n") == lines and head.count("\r") == lines and "\0" not in head
+        values = self.values
+        return "\n" not in values and "\r" not in values and "\0" not in values
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """The headers as ASGI has them."""
@@ -200,16 +203,15 @@ class App:
         """
         if headers is None:
             headers = Headers(scope["headers"])
-        trace = _trace(headers)
-        tracing.current.set(trace)
-        request = Request(scope["method"], request_id(headers), trace)
+        told = said(headers)
+        request = Request(scope["method"], told.request_id or new_request_id(), told.trace)
         context: Context | None = None
         try:
             route = self._route(scope)
-            context = Context(self.gateway, scope, receive, headers, request.id, route)
+            context = Context(self.gateway, scope, receive, headers, told, request.id, route)
             self._admit(context)
-            reply = route.handler(context)
-            if not isinstance(reply, Reply):
+            reply: Any = route.handler(context)
+            if type(reply) is not Reply:  # not `isinstance`, which asks a Struct's own class first
                 self._use.requests += 1
                 return self._awaited(context, request, reply, self._use)
             reply.raw = reply.content()  # here, so that what cannot be written is a failure like any other
@@ -218,6 +220,7 @@ class App:
         return self._answered(context, request, reply)
 
     async def _awaited(self, context: Context, request: Request, coming: Awaitable[Reply], use: _Use) -> Answer | None:
+        tracing.current.set(context.said.trace)  # here, since the task of whoever waits may have served others before
         try:
             reply = await coming
             reply.raw = reply.content()
@@ -241,7 +244,7 @@ class App:
         if route.scope is None:  # health, metrics and the documents are answered however much there is to do
             return
         callers = context.gateway.callers
-        if callers:
+        if callers.are_asked:
             # Kept with these headers, and good for as long as these are the callers: a reload makes others.
             of, caller = context.headers.read.get(App, _NOBODY)
             if of is not callers:
@@ -283,11 +286,11 @@ class App:
         """The reply as it is sent. The request is over: whoever has the answer and looks into the log or at the metrics
         finds it there; where the caller has `left` they say so."""
         self._release(context)
-        content = reply.content()
-        head, lines = self._head(reply, context, request, len(content))
+        content = reply.raw if reply.raw is not None else reply.content()
+        head, values = self._head(reply, context, request, len(content))
         request.ended(context, LEFT if left else reply.status, problem, crash)
         return Answer(
-            reply.status, head, lines, b"" if request.method == "HEAD" else content, "connection" in reply.headers
+            reply.status, head, values, b"" if request.method == "HEAD" else content, "connection" in reply.headers
         )
 
     def _left(self, context: Context, request: Request) -> None:
@@ -315,26 +318,24 @@ class App:
         return route
 
     @staticmethod
-    def _head(reply: Reply, context: Context | None, request: Request, length: int) -> tuple[str, int]:
-        """(the lines of the head, how many they are)."""
-        provider = context.waiting.seconds if context is not None else 0.0
+    def _head(reply: Reply, context: Context | None, request: Request, length: int) -> tuple[str, str]:
+        """(the lines of the head, the values in it that were not written here)."""
+        provider = context.waiting.seconds() if context is not None else 0.0
         gateway = max(0.0, time.perf_counter() - request.began - provider)
-        head, lines = (
-            (
-                f"content-type: {reply.media}\r\ncontent-length: {length}\r\nx-request-id: {request.id}\r\n"
-                "cache-control: private, no-store\r\nx-content-type-options: nosniff\r\n"
-                f"server-timing: gateway;dur={gateway * 1000:.2f}, provider;dur={provider * 1000:.2f}\r\n"
-            ),
-            6,
+        head = (
+            f"content-type: {reply.media}\r\ncontent-length: {length}\r\nx-request-id: {request.id}\r\n"
+            "cache-control: private, no-store\r\nx-content-type-options: nosniff\r\n"
+            f"server-timing: gateway;dur={gateway * 1000:.2f}, provider;dur={provider * 1000:.2f}\r\n"
         )
+        values = reply.media + request.id
         if context is not None:
             for name, value in context.tell.items():
                 head += f"{name}: {value}\r\n"
-            lines += len(context.tell)
+                values += value
             if context.connection is not None:
                 head += f"x-crm-connection: {context.connection}\r\n"
-                lines += 1
-        return _with_its_own(head, lines, reply) if reply.headers or reply.status == 204 else (head, lines)
+                values += context.connection
+        return _with_its_own(head, values, reply) if reply.headers or reply.status == 204 else (head, values)
 
 
 def _bounds(gateway: Gateway) -> tuple[int, int]:
@@ -344,23 +345,17 @@ def _bounds(gateway: Gateway) -> tuple[int, int]:
     return max(limits.per_caller, EACH_SLOT * slots), limits.per_caller
 
 
-def _with_its_own(head: str, lines: int, reply: Reply) -> tuple[str, int]:
+def _with_its_own(head: str, values: str, reply: Reply) -> tuple[str, str]:
     """The same with the reply's own headers, which come before those of all answers."""
-    each = head.split("\r\n")[:-1]
-    if len(each) != lines:
-        return head, lines  # as it is: it will not be sent
-    told = {name: value for name, _, value in (line.partition(": ") for line in each)} | reply.headers
+    each = [line.partition(": ") for line in head.split("\r\n") if line]
+    told = {name: value for name, _, value in each} | reply.headers
     if reply.status == 204:
         del told["content-type"], told["content-length"]
-    return "".join([f"{name}: {value}\r\n" for name, value in told.items()]), len(told)
+    told_head = "".join([f"{name}: {value}\r\n" for name, value in told.items()])
+    return told_head, values + "".join(reply.headers.values())
 
 
 _NOBODY = (None, ANYONE)
-
-
-@once
-def _trace(headers: Headers) -> tracing.Trace | None:
-    return tracing.read(headers.every(tracing.HEADER))
 
 
 def problem_reply(problem: Problem, id_: str) -> Reply:

@@ -6,20 +6,20 @@ import time
 from gateway.connections import Connection
 from gateway.http import requests as read
 from gateway.http.app import Context
-from gateway.loop_time import deadline_in
+from gateway.loop_time import loop_time
 from gateway.opportunities import Ask, Opportunities
 
 
 def ask_of(context: Context, connection: Connection, parameters: dict[str, str], *, urgent: bool = True) -> Ask:
     """What the request wants of a connection besides the record. Raises `Problem`."""
-    strict = read.wants_strict(context.headers)
-    if strict:
+    said, timeout = context.said, connection.timeout
+    if said.strict:
         context.tell["preference-applied"] = "handling=strict"
     return Ask(
-        deadline=deadline_in(read.timeout(context.headers, connection.timeout)),
-        strict=strict,
-        explain=read.flag(parameters, "explain"),
-        raw=read.flag(parameters, "raw"),
+        deadline=loop_time() + (timeout if said.is_default else read.timeout(context.headers, timeout)),
+        strict=said.strict,
+        explain=bool(parameters) and read.flag(parameters, "explain"),
+        raw=bool(parameters) and read.flag(parameters, "raw"),
         caller=context.caller.name,
         urgent=urgent,
         request_id=context.request_id,
@@ -29,16 +29,15 @@ def ask_of(context: Context, connection: Connection, parameters: dict[str, str],
 
 def route_of(context: Context) -> tuple[Opportunities, str]:
     """(the connection, the native id) of the record that the path names. Raises `Problem`."""
-    opportunities, native = context.gateway.route(
-        context.caller, read.connection_wish(context.headers), read.raw_id(context.scope)
-    )
+    header = None if context.said.is_default else read.connection_wish(context.headers)
+    opportunities, native = context.gateway.route(context.caller, header, read.raw_id(context.scope))
     context.connection = opportunities.name
     return opportunities, native
 
 
 def tell_budget(context: Context, connection: Connection) -> None:
     """Tell in the answer what is left of the provider's limit, as three headers; each where it is known."""
-    left = connection.budget_left
+    left = connection.budget_left()
     if left is None:
         return
     tell = context.tell

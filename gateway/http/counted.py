@@ -22,7 +22,7 @@ async def _look(gateway: Gateway) -> None:
     BUILD.of(__version__).set(1)
     for name, connection in gateway.connections.items():
         await connection.look()
-        left = connection.budget_left
+        left = connection.budget_left()
         if left is not None and left.remaining is not None:
             BUDGET_LEFT.of(name).set(left.remaining)
         CIRCUIT.of(name).set(_CIRCUITS[connection.circuit[0]])

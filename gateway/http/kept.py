@@ -10,9 +10,8 @@ import msgspec
 
 from gateway.cache import Cache, Served, record_version
 from gateway.connections import Connection
-from gateway.http import requests as read
 from gateway.http.app import Context
-from gateway.loop_time import deadline_in
+from gateway.loop_time import loop_time
 from gateway.metrics import CACHE
 from gateway.opportunities import Ask, Opportunities
 from gateway.strict_json import Json, dumps
@@ -42,7 +41,8 @@ def one_record(opportunities: Opportunities, native: str, ask: Ask) -> Question:
         answer = opportunities.answer(await opportunities.read(native, ask), ask)
         return spelled(answer.data, answer.meta)
 
-    return Question(f"{native} {ask.explain:d}{ask.raw:d}", record_version(opportunities.name, native), fetch)
+    key = f"{native} {'1' if ask.explain else '0'}{'1' if ask.raw else '0'}"
+    return Question(key, record_version(opportunities.name, native), fetch)
 
 
 def kept(
@@ -52,7 +52,7 @@ def kept(
     from the provider, as the caller's `Cache-Control` wishes. Raises `Problem`. Whoever has it has to see that it is
     `counted`."""
     cache = context.gateway.cache
-    wish = read.cache_wish(context.headers)
+    wish = context.said.cache
     if cache is None or wish == "no-store":
         return _past(ask, question)
     owner = _owner(context, opportunities.connection)
@@ -60,8 +60,9 @@ def kept(
     versions = cache.versions_at_once((question.version,))
     served = None if wish or versions is None else cache.kept(key, owner, versions)
     if served is None:
-        return _from(cache, opportunities, ask, question, key, owner, versions, wish == "no-cache",
-                     context.gateway.config.idempotency.lookup_lag)  # fmt: skip
+        # What is listed lags behind what is written; a record read by its id does not.
+        lag = context.gateway.config.idempotency.lookup_lag if question.version.startswith("l:") else 0.0
+        return _from(cache, opportunities, ask, question, key, owner, versions, wish == "no-cache", lag)
     return served
 
 
@@ -83,14 +84,12 @@ def _from(
 
     def fill() -> Awaitable[bytes]:
         # Not with the time of whoever happens to call for all, if that is short, or is by now.
-        full = deadline_in(timeout)
+        full = loop_time() + timeout
         return question.fetch(ask if ask.deadline >= full - IMPATIENCE else msgspec.structs.replace(ask, deadline=full))
 
     return cache.read(
-        key, owner, (question.version,), ask.deadline, fill, versions=versions, fresh=fresh,
-        # What is listed lags behind what is written; a record read by its id does not.
-        lag=lag if question.version.startswith("l:") else 0.0,
-        patient=ask.deadline >= deadline_in(timeout - IMPATIENCE),
+        key, owner, (question.version,), ask.deadline, fill, versions=versions, fresh=fresh, lag=lag,
+        patient=ask.deadline >= loop_time() + timeout - IMPATIENCE,
     )  # fmt: skip
 
 

@@ -7,6 +7,8 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from gateway import logs, spans
 from gateway.errors import Problem
 from gateway.metrics import OTHER, REQUEST_SECONDS, REQUESTS, REQUESTS_NOW, Count, Spread
@@ -26,16 +28,21 @@ _seen: dict[tuple[str, str, int], tuple[Count, Spread]] = {}
 """What counts, by route, method and status: of each there are as many as are declared."""
 
 
-class Request:
+class Request(msgspec.Struct, eq=False):
     """One request, from its headers to its answer. `ended` has to be called, whatever becomes of it."""
 
-    __slots__ = ("_span", "began", "id", "method")
+    method: str
+    id: str
+    trace: Trace | None
+    began: float = 0.0
+    _span: spans.Opened | None = None
 
-    def __init__(self, method: str, id_: str, trace: Trace | None) -> None:
+    def __post_init__(self) -> None:
         self.began = time.perf_counter()
-        self.method = method if method in METHODS else OTHER
-        self.id = id_
-        self._span = None if spans.tracer is None else spans.request(self.method, trace)
+        if self.method not in METHODS:
+            self.method = OTHER
+        if spans.tracer is not None:
+            self._span = spans.request(self.method, self.trace)
         _now.add()
 
     def ended(

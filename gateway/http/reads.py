@@ -1,6 +1,7 @@
 """Reading: one record, a page, or many records by their ids."""
 
 from collections.abc import Awaitable
+from typing import Any
 
 from gateway.cache import Served, list_version
 from gateway.codecs import exact_instant
@@ -50,8 +51,8 @@ def _answer(
     context: Context, opportunities: Opportunities, ask: Ask, question: Question
 ) -> Reply | Awaitable[Reply]:  # fmt: skip
     """The answer at once where it is kept; else what has to be waited for."""
-    coming = kept(context, opportunities, ask, question)
-    if isinstance(coming, Served):
+    coming: Any = kept(context, opportunities, ask, question)
+    if type(coming) is Served:
         return _told(context, opportunities, coming)
     return _fetched(context, opportunities, coming)
 

@@ -5,12 +5,14 @@ import functools
 import random
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import parse_qsl
 
+import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
+from gateway import tracing
 from gateway.errors import FieldError, Problem
 from gateway.strict_json import Json, NotJson, is_crowded, loads
 
@@ -82,15 +84,36 @@ def bad_header(name: str, message: str) -> Problem:
     )
 
 
-def request_id(headers: Headers) -> str:
-    """The caller's `X-Request-Id` where it is one plain word, else a new one."""
-    return _own_id(headers) or f"{random.getrandbits(128):032x}"
+class Said(msgspec.Struct, frozen=True):
+    """What the headers say that is passed over where it is not understood, and refuses no request."""
+
+    request_id: str | None
+    """`X-Request-Id`, where it is one plain word."""
+    trace: tracing.Trace | None
+    strict: bool
+    """Whether `Prefer: handling=strict` is asked for; other preferences are passed over, as RFC 7240 has it."""
+    cache: Literal["", "no-cache", "no-store"]
+    """What `Cache-Control` asks of a read; `max-age=0` is `no-cache`, too."""
+    is_default: bool
+    """Whether neither `X-CRM-Connection` nor `X-Request-Timeout` is among them."""
 
 
 @once
-def _own_id(headers: Headers) -> str | None:
-    values = headers.every("x-request-id")
-    return values[0] if len(values) == 1 and REQUEST_ID.match(values[0]) else None
+def said(headers: Headers) -> Said:
+    """All of it."""
+    own = headers.every("x-request-id")
+    return Said(
+        own[0] if len(own) == 1 and REQUEST_ID.match(own[0]) else None,
+        tracing.read(headers.every(tracing.HEADER)),
+        _wants_strict(headers),
+        _cache_wish(headers),
+        not headers.every("x-crm-connection") and not headers.every("x-request-timeout"),
+    )
+
+
+def new_request_id() -> str:
+    """The id of a request whose caller has not given it one."""
+    return random.getrandbits(128).to_bytes(16, "big").hex()
 
 
 @once
@@ -113,9 +136,7 @@ def caller_key(headers: Headers) -> str | None:
     return bearer.strip()
 
 
-@once
-def wants_strict(headers: Headers) -> bool:
-    """Whether `Prefer: handling=strict` is asked for; other preferences are passed over, as RFC 7240 has it."""
+def _wants_strict(headers: Headers) -> bool:
     for value in headers.every("prefer"):
         for preference in _PREFERENCES.findall(value):
             match = _HANDLING.match(preference)
@@ -124,9 +145,7 @@ def wants_strict(headers: Headers) -> bool:
     return False
 
 
-@once
-def cache_wish(headers: Headers) -> str:
-    """What `Cache-Control` asks of a read: `no-store`, `no-cache` (also as `max-age=0`), or nothing."""
+def _cache_wish(headers: Headers) -> Literal["", "no-cache", "no-store"]:
     told = headers.every("cache-control")
     if not told:
         return ""

@@ -23,9 +23,11 @@ from collections.abc import Awaitable
 from typing import Any, cast
 
 import httptools
+import msgspec
 import uvicorn
 from starlette.types import Message
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
 from gateway import spans
 from gateway.errors import Problem
@@ -33,6 +35,7 @@ from gateway.http.again import Known, remembered
 from gateway.http.app import PROBLEM, Answer, App
 from gateway.http.leaving import BEGINNING, DOUBTED, LOOK_SECONDS, is_broken_off
 from gateway.http.observing import LEFT, unread
+from gateway.http.runners import runners_of
 from gateway.outgoing import together
 from gateway.strict_json import dumps
 
@@ -67,6 +70,17 @@ def most_connections() -> int:
     return 1_000_000 if soft == resource.RLIM_INFINITY else max(soft // 2, soft - 512)
 
 
+_last_dated: tuple[list[tuple[bytes, bytes]], bytes] = [], b""
+
+
+def _dated(headers: list[tuple[bytes, bytes]]) -> bytes:
+    """uvicorn's own headers as lines. It makes a new list of them once a second, for its clock."""
+    global _last_dated
+    if _last_dated[0] is not headers:
+        _last_dated = headers, b"".join([b"%b: %b\r\n" % header for header in headers])
+    return _last_dated[1]
+
+
 async def _receive_nothing() -> Message:
     """What a request without a body has beyond its headers, as far as anybody here wants to know."""
     return {"type": "http.disconnect"}
@@ -79,29 +93,22 @@ class _Unheard:
         """Nobody waits for it: what is answered here reads no body, and looks who is there before it writes."""
 
 
-class _Awaited:
+_UNHEARD = _Unheard()
+
+
+class _Awaited(msgspec.Struct, eq=False):
     """What uvicorn has to know of a request that is answered by `_answer`: its own cycle, without what that would need."""
 
-    __slots__ = (
-        "body",
-        "disconnected",
-        "keep_alive",
-        "message_event",
-        "more_body",
-        "response_complete",
-        "response_started",
-    )
-
-    def __init__(self, answered: bool = False) -> None:
-        self.response_started = self.response_complete = answered
-        self.disconnected = self.more_body = False
-        self.keep_alive = True
-        self.body = b""
-        self.message_event = _UNHEARD
+    response_started: bool = False
+    response_complete: bool = False
+    disconnected: bool = False
+    more_body: bool = False
+    keep_alive: bool = True
+    body: bytes = b""
+    message_event: _Unheard = _UNHEARD
 
 
-_UNHEARD = _Unheard()
-_ANSWERED = cast(RequestResponseCycle, _Awaited(answered=True))
+_ANSWERED: Any = _Awaited(True, True)
 """Stands for every request that was answered at once."""
 _BODILESS = frozenset({"GET", "HEAD"})
 
@@ -111,31 +118,40 @@ class Protocol(HttpToolsProtocol):
 
     most = most_connections()
 
-    _seen = 0
-    _hosts = 0
-    _refusal: Problem | None = None
-    _timer: asyncio.TimerHandle | None = None
-    _until = math.inf
-    """Until when the client may take for what it has to do now; only looked at while no request is being answered."""
-    _heading = False
-    """The request's line has begun, and its headers have not ended."""
-    _partial = False
-    """A request has begun and has not ended."""
-    _draining = False
-    _stalled = math.inf
-    """Until when some more of an answer has to be taken by the client, while it does not keep up."""
-    _unsent = 0
-    _at_once = 0
-    _begun = 0
-    """Requests that have begun in the piece of what came that is being parsed."""
-    _plain = False
-    """Whether the last request was of HTTP/1.1 and leaves the connection open."""
-    _known: Known | None = None
-    """The headers of the last request, where the next one may have the same ones."""
-    _started: RequestResponseCycle | None = None
-    """The last request that is, or was, answered by uvicorn's cycle."""
-    _ended = False
-    """The caller has ended his side, and waits for what is under way, unless he has left."""
+    # As slots: an object of more than thirty attributes is slower to read all of them.
+    __slots__ = (
+        "_at_once", "_begun", "_draining", "_ended", "_extensions", "_heading", "_hosts", "_known", "_outgoing", "_partial",
+        "_plain", "_refusal", "_runners", "_scope", "_seen", "_stalled", "_started", "_timer", "_unsent", "_until", "url",
+    )  # fmt: skip
+
+    def __init__(self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any],
+                 _loop: asyncio.AbstractEventLoop | None = None) -> None:  # fmt: skip
+        super().__init__(config, server_state, app_state, _loop)
+        self._runners = runners_of(self.loop)
+        self._seen = self._hosts = 0
+        self._refusal: Problem | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._until = math.inf
+        """Until when the client may take for what it has to do now; only looked at while no request is being answered."""
+        self._heading = False
+        """The request's line has begun, and its headers have not ended."""
+        self._partial = False
+        """A request has begun and has not ended."""
+        self._draining = False
+        self._stalled = math.inf
+        """Until when some more of an answer has to be taken by the client, while it does not keep up."""
+        self._unsent = 0
+        self._at_once = 0
+        self._begun = 0
+        """Requests that have begun in the piece of what came that is being parsed."""
+        self._plain = False
+        """Whether the last request was of HTTP/1.1 and leaves the connection open."""
+        self._known: Known | None = None
+        """The headers of the last request, where the next one may have the same ones."""
+        self._started: RequestResponseCycle | None = None
+        """The last request that is, or was, answered by uvicorn's cycle."""
+        self._ended = False
+        """The caller has ended his side, and waits for what is under way, unless he has left."""
 
     # --- time
 
@@ -143,10 +159,11 @@ class Protocol(HttpToolsProtocol):
         self._outgoing = together(transport, self.loop)
         self._extensions: dict[str, Any] = {}
         super().connection_made(cast(asyncio.Transport, self._outgoing))
-        self._scope = {
+        self._scope: dict[str, Any] = {
             "type": "http", "asgi": {"version": self.asgi_version, "spec_version": "2.3"}, "http_version": "1.1",
             "server": self.server, "client": self.client, "scheme": self.scheme, "root_path": "",
-            "extensions": self._extensions,
+            "extensions": self._extensions, "method": "GET", "path": "", "raw_path": b"", "query_string": b"",
+            "headers": [],
         }  # fmt: skip
         self._until = self.loop.time() + HEADER_SECONDS
         self._timer = self.loop.call_later(HEADER_SECONDS, self._look)
@@ -286,14 +303,12 @@ class Protocol(HttpToolsProtocol):
         target = known.target(data)
         if target is None or self._partial or self._answering() or not self._can_answer():
             return False
-        path, query = target
-        scope: Any = {
-            **self._scope, "method": "GET", "path": path.decode("ascii"), "raw_path": path, "query_string": query,
-            "headers": known.sent,
-        }  # fmt: skip
+        scope = self._scope.copy()  # which has each of these already: a copy to be filled in is the cheapest
+        path, scope["query_string"] = target
+        scope["path"], scope["raw_path"], scope["headers"] = path.decode("ascii"), path, known.sent
         app: App = self.app
-        coming = app.answer(scope, _receive_nothing, known.headers)
-        if isinstance(coming, Answer):
+        coming: Any = app.answer(scope, _receive_nothing, known.headers)
+        if type(coming) is Answer:
             self.cycle = _ANSWERED
             self._write(coming, True)
         else:
@@ -365,10 +380,9 @@ class Protocol(HttpToolsProtocol):
             super()._start_asgi_task(cycle, app)
 
     def _wait_for(self, coming: Awaitable[Answer | None]) -> None:
-        cycle = self.cycle = cast(RequestResponseCycle, _Awaited())
-        task = self.loop.create_task(self._answer(cycle, coming))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        cycle: Any = _Awaited()
+        self.cycle = cycle
+        self._runners.run(self._answer(cycle, coming), self.tasks)
 
     async def _answer(self, cycle: RequestResponseCycle, coming: Awaitable[Answer | None]) -> None:
         answer = await coming
@@ -389,7 +403,7 @@ class Protocol(HttpToolsProtocol):
             keep_alive = False
         elif not keep_alive:
             told += "connection: close\r\n"
-        date = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
+        date = _dated(self.server_state.default_headers)
         head = b"%b%b%b\r\n" % (STATUS_LINE[answer.status], date, told.encode("latin-1"))
         if len(answer.body) < JOINED_BYTES:
             self.transport.write(head + answer.body)

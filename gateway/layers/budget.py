@@ -64,10 +64,10 @@ class Purse:
         self._noted = 0
         """The call whose reply told `_left`: what was spent after it is not in the provider's count."""
 
-    @property
     def left(self) -> BudgetLeft | None:
         """What is left, the smaller of the two accounts; None while neither is known."""
-        wait, now, shared = self._until - self._monotonic(), self._clock(), self._shared
+        monotonic, clock, shared = self._monotonic, self._clock, self._shared
+        wait, now = self._until - monotonic(), clock()
         if shared is not None and shared.reset <= now:
             shared = None
         if wait > 0 and (shared is None or self._left < shared.left):
@@ -86,7 +86,8 @@ class Purse:
         """One call, where nobody has to be waited for; None: see what `spend` says."""
         granted = None
         if self._enforced:
-            now, budget = self._monotonic(), self._budget
+            monotonic, budget = self._monotonic, self._budget
+            now = monotonic()
             reserve = 0 if urgent else reserve_of(self._calls)
             if now < self._pause or (now < self._until and self._left - 1 < reserve):
                 return None
@@ -140,7 +141,7 @@ class Purse:
         if self._budget is not None and paid.granted is not None:
             shared = self._shared
             if shared is not None and shared.reset == paid.granted.reset:
-                self._shared = shared._replace(left=shared.left + 1)
+                self._shared = msgspec.structs.replace(shared, left=shared.left + 1)
             with contextlib.suppress(StateUnavailable):  # one call fewer may be made then, which harms nobody
                 await self._board.give_back(self._name, self._calls, self._budget.per, paid.granted)
 
@@ -154,20 +155,28 @@ class Purse:
         self._told = left
         if not self._enforced:
             return None
-        if left.limit is not None and left.limit >= 1:
-            self._calls = min(left.limit, self._budget.calls) if self._fixed and self._budget else left.limit
-        if left.remaining is None:
+        budget, limit, remaining, reset = self._budget, left.limit, left.remaining, left.reset
+        if limit is not None and limit >= 1:
+            self._calls = min(limit, budget.calls) if self._fixed and budget is not None else limit
+        if remaining is None:
             return None
-        remaining, now = left.remaining - (self._sent - number), self._clock()
-        if left.reset is not None and left.reset > now:
+        remaining -= self._sent - number
+        clock, monotonic = self._clock, self._monotonic
+        now = clock()
+        if reset is not None and reset > now:
             # An absurd time must not close the connection for ever: no window is longer than it is known to be.
-            reset = min(left.reset, now + (self._budget.per if self._budget is not None else PAUSE_SECONDS))
-            at = self._monotonic()
-            same = at < self._until and abs(reset - self._reset) < 1
-            self._left = min(self._left, remaining) if same else remaining
+            longest = now + (budget.per if budget is not None else PAUSE_SECONDS)
+            if reset > longest:
+                reset = longest
+            at = monotonic()
+            same = at < self._until and -1 < reset - self._reset < 1
+            if not same or remaining < self._left:
+                self._left = remaining
             self._reset, self._until = reset, at + (reset - now)
-            self._noted = max(self._noted, number)
-        if self._budget is not None and self._shared is not None and remaining < self._shared.left:
+            if number > self._noted:
+                self._noted = number
+        shared = self._shared
+        if budget is not None and shared is not None and remaining < shared.left:
             return max(remaining, 0)
         return None
 

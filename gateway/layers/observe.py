@@ -21,7 +21,7 @@ def observe(send: Send, connection: str) -> Send:
         now.add()
         try:
             reply = await send(call, trip)
-            outcome = outcome_of(reply.status)
+            outcome = "ok" if reply.status < 400 else outcome_of(reply.status)
             return reply
         except CallFailed as failure:
             outcome = failure.reason

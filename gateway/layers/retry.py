@@ -89,7 +89,7 @@ def repeating(send: Send, adapter: Callable[[], Adapter]) -> Send:
             call = replace(call, reads=False, absolute=False)
         repeats.earn()
         deadline, doubt = trip.deadline, None
-        harmless = call.is_read or call.is_absolute
+        harmless = call.method == "GET" or call.is_read or call.is_absolute
         for number in range(1, TRIES + 1):
             outcome: Outcome
             if harmless and number < TRIES and repeats.can():  # another one is affordable: one that hangs is cut short

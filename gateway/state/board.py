@@ -57,6 +57,8 @@ class SharedBoard(Board):
     @staticmethod
     def _versions(board: BoardFile, names: Sequence[str]) -> tuple[int, ...]:
         versions, base, used = board.versions, board.base, board.used[0]
+        if len(names) == 1 and used == 1:  # one record, and one worker so far
+            return (base + versions[crc32(names[0].encode()) % VERSIONS * COLUMNS],)
         found = []
         for name in names:
             at = crc32(name.encode()) % VERSIONS * COLUMNS
@@ -176,12 +178,17 @@ class _Budget:
         self.window = self.left = 0
 
 
+def _cells(board: BoardFile, at: int) -> Sequence[int]:
+    """What each process has written there."""
+    return board.budgets[at : at + board.used[0]].tolist()
+
+
 def _granted(board: BoardFile, at: int, window: int) -> int:
     """Calls granted in this window; for a moment more, while one that went too far has not been taken back yet."""
     low = window << _COUNT
     high = low + _CALLS
     granted = 0
-    for cell in board.budgets[at : at + board.used[0]].tolist():
+    for cell in _cells(board, at):
         if low < cell <= high:
             granted += cell - low
     return granted
@@ -191,7 +198,12 @@ def _left(board: BoardFile, at: int, window: int, calls: int) -> int:
     """Calls that may still be granted in this window: of the budget, or of the least that any process was told."""
     low = window << _COUNT
     high = low + _CALLS
-    for cell in board.budgets[at + COLUMNS : at + COLUMNS + board.used[0]].tolist():
+    if board.used[0] == 1:  # one worker so far
+        told, granted = board.budgets[at + COLUMNS], board.budgets[at]
+        if low <= told <= high and told - low < calls:
+            calls = told - low
+        return calls - (granted - low) if low < granted <= high else calls
+    for cell in _cells(board, at + COLUMNS):
         if low <= cell <= high and cell - low < calls:
             calls = cell - low
     return calls - _granted(board, at, window)

@@ -111,10 +111,8 @@ class LocalBoard(Board):
         return window, spent if then == window else 0
 
 
-class _Own(Allowance):
+class _Own(Allowance, frozen=True):
     """Granted by the local board."""
-
-    __slots__ = ()
 
 
 class FallbackBoard(Board):
@@ -153,7 +151,9 @@ class FallbackBoard(Board):
 
     async def _spent(self, board: Board, name: str, calls: int, per: float, reserve: int) -> Allowance | None:
         granted = await board.spend(name, calls, per, reserve)
-        return _Own(*granted) if granted is not None and board is self._local else granted
+        if granted is None or board is not self._local:
+            return granted
+        return _Own(granted.calls, granted.left, granted.reset)
 
     def spend_at_once(self, name: str, calls: int, per: float, reserve: int = 0) -> Allowance | None:
         """From the shared budget, while that is told."""

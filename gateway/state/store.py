@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
+import msgspec
+
 from gateway.state.claims import Claim
 
 T = TypeVar("T")
@@ -121,7 +123,7 @@ class Store(abc.ABC):
         """Let go of everything. May be called twice."""
 
 
-class Allowance(NamedTuple):
+class Allowance(msgspec.Struct, frozen=True):
     """A provider's budget in its present window: calls in all, calls left, and the Unix second when the next one starts."""
 
     calls: int

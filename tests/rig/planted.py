@@ -162,12 +162,15 @@ def _shared_answers() -> None:
     """Answers are kept under what was asked, and not under who asked."""
     from gateway.cache import Cache
 
-    usual = Cache.read
+    read_usual, kept_usual = Cache.read, Cache.kept
 
     async def read(self: Any, key: str, owner: str, *rest: Any, **more: Any) -> Any:
-        return await usual(self, key.partition(" ")[2], owner.partition(" ")[2], *rest, **more)
+        return await read_usual(self, key.partition(" ")[2], owner.partition(" ")[2], *rest, **more)
 
-    Cache.read = read
+    def kept(self: Any, key: str, owner: str, versions: tuple[int, ...]) -> Any:
+        return kept_usual(self, key.partition(" ")[2], owner.partition(" ")[2], versions)
+
+    Cache.read, Cache.kept = read, kept
 
 
 def _leaks() -> None:
@@ -189,13 +192,13 @@ def _labels_as_sent() -> None:
     """What a caller wrote becomes a label."""
     from gateway.http import observing
 
-    usual = observing.Request.__init__
+    usual = observing.Request.ended
 
-    def made(self: Any, method: str, id_: str, trace: Any) -> None:
-        usual(self, method, id_, trace)
-        self.method = id_
+    def ended(self: Any, *rest: Any, **more: Any) -> None:
+        self.method = self.id
+        usual(self, *rest, **more)
 
-    observing.Request.__init__ = made
+    observing.Request.ended = ended
 
 
 PLANTS: Mapping[str, Callable[[], None]] = {
