@@ -83,6 +83,16 @@ def test_it_goes_on_from_a_keyed_write_and_does_not_stay_with_the_connection(url
     assert (traced[0], traced[-1]) == (("GET", ""), ("GET", ""))
 
 
+def test_one_callers_trace_is_not_handed_on_from_the_next_ones_request(url: str, provider: StandIn) -> None:
+    """A task that has answered one request answers the next one, too."""
+    other = HEADER.replace(TRACE, TRACE[::-1])
+    for header in (HEADER, None, other, None, None):
+        sent = {"Cache-Control": "no-cache"} | ({} if header is None else {"traceparent": header})
+        assert ask(f"{url}/v1/opportunities/{RAZE}", headers=sent).status == 200
+    traced = [seen.headers.get("traceparent", "")[3:35] for seen in provider.seen]
+    assert traced == [TRACE, "", TRACE[::-1], "", ""]
+
+
 # --- spans -----------------------------------------------------------------------------------------------------------
 
 
