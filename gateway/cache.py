@@ -111,7 +111,10 @@ class Cache:
     ) -> None:
         self.ttl, self.stale = ttl, stale
         self._board = board
+        self.versions_at_once = board.versions_at_once
+        """The versions of what an answer rests on, where they can be told without waiting for anybody."""
         self._clock = clock
+        self._most = most
         self._entries: cachetools.LRUCache[str, _Entry] = cachetools.LRUCache(most, getsizeof=_size)
         self._flights: dict[str, _Flight] = {}
         """The call that whoever misses may share; `_tasks` are those of calls of our own, also when another replaced it."""
@@ -126,10 +129,6 @@ class Cache:
     def size(self) -> int:
         """Bytes held."""
         return int(self._entries.currsize)
-
-    def versions_at_once(self, names: Sequence[str]) -> tuple[int, ...] | None:
-        """The versions of what an answer rests on, where they can be told without waiting for anybody."""
-        return self._board.versions_at_once(names)
 
     def kept(self, key: str, owner: str, versions: tuple[int, ...]) -> Served | None:
         """What is kept and good, as `read` would give it."""
@@ -273,7 +272,7 @@ class Cache:
         held = self._entries.get(key)
         if held is not None and held.number > entry.number:
             return
-        if entry.size <= self._entries.maxsize:
+        if entry.size <= self._most:
             self._entries[key] = entry
         else:
             self._entries.pop(key, None)

@@ -122,7 +122,8 @@ class Connection(asyncio.Protocol):
             self.spoiled = True
             return
         if not self._seen:
-            if self._is_unsent():
+            transport = self.transport
+            if transport is not None and transport.held:  # it `_is_unsent`
                 self._give_up("the server spoke before it was asked")
                 return
             read = plain(data, self._limit)

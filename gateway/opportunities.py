@@ -131,7 +131,8 @@ class Opportunities:
 
     async def read(self, native_id: str, ask: Ask) -> Read:
         """The record with this id, with how it was read."""
-        self.need("get")
+        if "get" not in self._operations:
+            self.need("get")
         self._check_id(native_id)
         call = self.connection.adapter.get(native_id)
         try:

@@ -30,6 +30,8 @@ __all__ = ["RefusedCall", "Wire"]
 _VALUES = 65_536
 """Values in a reply at most: a page of a hundred records has a tenth of that, and read they take more than their bytes."""
 
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+
 _OWN_HEADERS = {
     "User-Agent": f"crm-gateway/{__version__}",
     "Accept": "application/json",
@@ -62,7 +64,7 @@ class Wire:
         self._max_reply = max_reply
         secure, host, port, self._host, self._prefix = _base(base_url)
         self._slots = Slots(concurrency, EVERYBODY)
-        self._head: bytes | None = None
+        self._head = b""
         self._engine: Engine | None = None
         if transport is None:
             self._engine = Engine(
@@ -110,16 +112,16 @@ class Wire:
 
     def _request(self, method: str, target: str, content: bytes | None) -> bytes:
         """The bytes of a request. `target` has been looked at: nothing in it ends a line or leaves the prefix."""
-        if self._head is None:
+        if not self._head:
             lines = [f"Host: {self._host}", *(f"{name}: {value}" for name, value in self._headers(None).items())]
             self._head = "".join(f"{line}\r\n" for line in lines).encode("ascii")
         trace = handed_on()
-        traced = "" if trace is None else f"{HEADER}: {trace}\r\n"
-        line = f"{method} {target} HTTP/1.1\r\n{traced}".encode("ascii")
+        line = f"{method} {target} HTTP/1.1\r\n".encode("ascii")
+        if trace is not None:
+            line += f"{HEADER}: {trace}\r\n".encode("ascii")
         if content is None:
             # A method that usually has a body says that there is none.
-            length = b"Content-Length: 0\r\n" if method in ("POST", "PUT", "PATCH") else b""
-            return b"%b%b%b\r\n" % (line, self._head, length)
+            return line + self._head + (b"\r\n" if method not in _WITH_BODY else b"Content-Length: 0\r\n\r\n")
         return b"%b%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
             line, self._head, len(content), content,
         )  # fmt: skip

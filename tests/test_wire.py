@@ -907,7 +907,7 @@ async def test_a_server_that_does_not_wait_to_be_asked_is_not_asked(
     accepted: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
         async with wired(f"http://127.0.0.1:{listener.getsockname()[1]}") as wire:
-            monkeypatch.setattr("gateway.outgoing.Outbox.add", lambda self, outgoing: None)  # a turn that does not end
+            monkeypatch.setattr("gateway.outgoing.Outbox.look", lambda self: None)  # a turn that does not end
             asked = asyncio.create_task(wire.send(call, soon()))
             accepted.append((await asyncio.to_thread(listener.accept))[0])
             await asyncio.sleep(0.05)

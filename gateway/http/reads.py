@@ -22,7 +22,7 @@ LIST_PARAMETERS = ("limit", "cursor", *FILTERS, "sort", "ids", "explain", "raw")
 
 def get_opportunity(context: Context) -> Reply | Awaitable[Reply]:
     """One record."""
-    parameters = read.query(context.scope, ("explain", "raw"))
+    parameters = read.query(context.scope, ("explain", "raw")) if context.scope["query_string"] else {}
     opportunities, native = route_of(context)
     ask = ask_of(context, opportunities.connection, parameters)
     return _answer(context, opportunities, ask, one_record(opportunities, native, ask))

@@ -62,10 +62,12 @@ class Repeats:
     def __init__(self) -> None:
         self._saved = AT_FIRST
 
-    def earn(self) -> None:
-        """A request came."""
-        if self._saved < SAVED:
-            self._saved = min(SAVED, self._saved + SHARE)
+    def earn(self) -> bool:
+        """A request came. Whether a repeat is left."""
+        saved = self._saved
+        if saved < SAVED:
+            self._saved = saved = min(SAVED, saved + SHARE)
+        return saved >= 1
 
     def can(self) -> bool:
         """Whether one is left."""
@@ -87,12 +89,12 @@ def repeating(send: Send, adapter: Callable[[], Adapter]) -> Send:
         if call.method != "GET" and call.operation in adapter().writes.get("create", ()):
             # What makes a record is sent once, whatever its adapter says of it.
             call = replace(call, reads=False, absolute=False)
-        repeats.earn()
+        affordable = repeats.earn()
         deadline, doubt = trip.deadline, None
         harmless = call.method == "GET" or call.is_read or call.is_absolute
         for number in range(1, TRIES + 1):
             outcome: Outcome
-            if harmless and number < TRIES and repeats.can():  # another one is affordable: one that hangs is cut short
+            if harmless and number < TRIES and affordable:  # one that hangs is cut short, for another one
                 trip.deadline, trip.whole = patience.cut(call, deadline), deadline
             try:
                 outcome = await send(call, trip)
@@ -114,6 +116,7 @@ def repeating(send: Send, adapter: Callable[[], Adapter]) -> Send:
             if pause is None or loop_time() + pause >= deadline or not (stale or repeats.take()):
                 break
             trip.fresh = trip.fresh or stale
+            affordable = repeats.can()
             if pause:
                 await asyncio.sleep(pause)
         return _told(outcome, doubt)

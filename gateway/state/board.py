@@ -76,7 +76,9 @@ class SharedBoard(Board):
 
     def _spend(self, board: BoardFile, name: str, calls: int, per: float, reserve: int) -> Allowance | None:
         window = int(time.time() // per)
-        budget = self._budget(board, name, per)
+        budget = self._budgets.get(name)
+        if budget is None or budget.per != per:
+            budget = self._budget(board, name, per)
         at = budget.at
         if (budget.window != window or budget.left - board.used[0] < reserve) and _left(
             board, at, window, calls

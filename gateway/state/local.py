@@ -124,6 +124,7 @@ class FallbackBoard(Board):
 
     def __init__(self, shared: Board, clock: Callable[[], float] = time.monotonic) -> None:
         self._shared = shared
+        self.versions_at_once = shared.versions_at_once  # type: ignore[method-assign]  # as it says it, at each read
         self._local = LocalBoard()
         self._clock = clock
         self._resting_until = 0.0
