@@ -471,6 +471,9 @@ def test_an_unknown_route_is_not_found(sandboxes: str, target: str) -> None:
         ("GET", "/v1/translate", {"POST"}),
         ("HEAD", "/v1/translate", {"POST"}),
         ("PUT", "/docs", {"GET", "HEAD"}),
+        ("PURR", "/v1/opportunities?limit=1", {"GET", "HEAD", "POST"}),
+        ("get", f"/v1/opportunities/{RAZE}", {"GET", "HEAD", "PATCH", "DELETE"}),
+        ("X-Custom", "/v1/translate", {"POST"}),
     ],
 )
 def test_a_wrong_method_is_told_which_ones_there_are(
@@ -481,6 +484,10 @@ def test_a_wrong_method_is_told_which_ones_there_are(
     assert set(answer.headers["allow"].split(", ")) == allowed
     if method != "HEAD":
         assert_problem(answer, 405, "method-not-allowed")
+
+
+def test_a_method_that_nobody_knows_on_no_route_is_not_found(sandboxes: str) -> None:
+    assert_problem(ask(f"{sandboxes}/nothing", "PURR"), 404, "not-found")
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,8 @@ JOINED_BYTES = 64 * 1024
 
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*\Z")
 _VERSIONS = ("1.0", "1.1")
+_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) (/[!-~]*) HTTP/1\.[01]\r\n")
+"""The line of a request, whatever its method is."""
 _NO_TIME = "server-timing: gateway;dur=0.00, provider;dur=0.00\r\n"
 """Of what is refused before it is known what it asks for: nothing was worked on, however long the caller took."""
 
@@ -274,6 +276,10 @@ class Protocol(HttpToolsProtocol):
         # Not uvicorn's: it logs a line of its own for whatever cannot be parsed, and anybody could fill the log with those.
         try:
             self.parser.feed_data(data)
+        except httptools.HttpParserInvalidMethodError:
+            if at_start and self._begun <= 1:
+                self._refusal = self._of_method(data)
+            self.send_400_response("")
         except httptools.HttpParserError:
             self.send_400_response("")
         except httptools.HttpParserUpgrade:  # no other protocol is spoken here
@@ -447,6 +453,14 @@ class Protocol(HttpToolsProtocol):
             self._refusal = Problem(code, detail)
             raise ValueError(code)  # the parser gives up and comes back through send_400_response
 
+    def _of_method(self, data: bytes) -> Problem | None:
+        """What is told of a request whose method the parser does not know; None where it is no request at all."""
+        line = _LINE.match(data)
+        if line is None:
+            return None
+        app: App = self.app
+        return app.refusal(line[1].decode("ascii"), line[2].partition(b"?")[0])
+
     def send_400_response(self, msg: str) -> None:
         """What the parser cannot read; the text is our own, so that nothing of the input is repeated."""
         self._refuse(self._refusal or Problem("invalid-request", "The request is not well-formed HTTP/1.1."))
@@ -461,12 +475,13 @@ class Protocol(HttpToolsProtocol):
             return
         request_id = uuid.uuid4().hex
         again = f"retry-after: {problem.retry_after}\r\n" if problem.retry_after is not None else ""
+        allow = f"allow: {', '.join(problem.allow)}\r\n" if problem.allow else ""
         unread(problem.status, request_id, problem.code)
         body = dumps(problem.body(request_id))
         head = (
             f"HTTP/1.1 {problem.status} {problem.title}\r\ncontent-type: {PROBLEM}\r\ncontent-length: {len(body)}\r\n"
             f"x-request-id: {request_id}\r\ncache-control: private, no-store\r\n"
-            f"x-content-type-options: nosniff\r\n{_NO_TIME}{again}connection: close\r\n\r\n"
+            f"x-content-type-options: nosniff\r\n{_NO_TIME}{again}{allow}connection: close\r\n\r\n"
         )
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(head.encode("latin-1") + body)
