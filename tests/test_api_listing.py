@@ -428,6 +428,19 @@ def test_a_parameter_that_cannot_be_taken_is_named(sandboxes: str, query: str, n
     assert list(dict.fromkeys(fields_of(problem))) == named
 
 
+@pytest.mark.parametrize(
+    "query",
+    ["?limit=101", "?nope=1", "?q=%ff", "?sort=x", "?limit=1&limit=2", "?ids=", "?ids=a&limit=5", "/opp_1?nope=1"],
+)
+def test_a_refused_query_names_its_connection_in_the_body_as_in_the_header(sandboxes: str, query: str) -> None:
+    named = ask(f"{sandboxes}/v1/opportunities{query}", headers={"X-CRM-Connection": "spott"})
+    problem = assert_problem(named, 400, "invalid-request")
+    assert problem["connection"] == named.headers["x-crm-connection"] == "spott"
+    if "ids" not in query:  # these may be of several connections
+        usual = ask(f"{sandboxes}/v1/opportunities{query}")
+        assert assert_problem(usual, 400, "invalid-request")["connection"] == "raze"
+
+
 @pytest.mark.parametrize("query", ["q=%ff", "q=%ed%a0%80", "&".join(f"a{n}=1" for n in range(200))])
 def test_a_query_that_is_no_text_is_refused(sandboxes: str, query: str) -> None:
     assert_problem(ask(f"{sandboxes}/v1/opportunities?{query}"), 400, "invalid-request")
