@@ -66,6 +66,8 @@ class Raze:
             if self.fault is not None:
                 return self.fault()
         if seen.method == "DELETE":
+            if self.fault is not None:
+                return self.fault()
             self.records.remove(record)
             return Says(200, {"success": True})
         return Says(200, {"success": True, "data": record})
@@ -361,6 +363,18 @@ def test_a_patch_whose_answer_was_lost_may_run_again(gateway: str, raze: Raze) -
     raze.fault = None
     assert until_settled(again).status == 200
     assert raze.records[0]["name"] == "B"
+
+
+@pytest.mark.parametrize(("method", "body"), [("PATCH", '{"name": "B"}'), ("DELETE", None)])
+def test_an_update_or_a_delete_of_unknown_outcome_is_listed_with_its_record(
+    gateway: str, raze: Raze, method: str, body: str | None
+) -> None:
+    create(gateway, "k")
+    raze.fault = lambda: Says(500, "")
+    key = {"Idempotency-Key": "p"} if method == "PATCH" else {}
+    assert send(f"{gateway}/v1/opportunities/opp_0", method, body, **key).json["outcome"] == "unknown"
+    [told] = [one for one in ask(f"{gateway}/v1/outcomes").data if one["outcome"] == "unknown"]
+    assert told["opportunity"] == "raze:opp_0"
 
 
 def test_a_write_without_a_key_that_is_lost_is_listed_and_settled_too(gateway: str, raze: Raze) -> None:
