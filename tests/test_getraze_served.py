@@ -79,6 +79,15 @@ def test_a_record_is_served_with_exact_money_instants_and_the_names_of_its_stage
     assert whole["complete"] and not first["complete"]
 
 
+def test_explain_tells_that_a_status_was_worked_out(url: str) -> None:
+    found = {one["status"]: one["id"] for one in listed(url)}
+    assert set(found) == {"won", "lost", "open"}
+    for id_ in found.values():
+        answer = send(url, "GET", f"opportunities/{id_}?explain=true").json
+        assert answer["data"]["status_source"] == "inferred"
+        assert answer["meta"]["explain"]["status"]["native"] is False
+
+
 @pytest.mark.parametrize("status", ["won", "lost", "open"])
 def test_a_filter_that_the_server_passes_over_is_done_here(url: str, status: str) -> None:
     answer = send(url, "GET", f"opportunities?status={status}&limit=5")
