@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
@@ -1071,6 +1074,35 @@ def test_a_body_over_the_limit_is_too_large_with_a_length_and_in_chunks(rig: Rig
     assert_problem(rig.write(method, target, big), 413, "too-large")
     pieces = [big[place : place + 16384] for place in range(0, len(big), 16384)]
     assert_problem(ask(f"{rig.url}{target}", method, JSON, pieces), 413, "too-large")
+    assert rig.raze.seen == []
+
+
+@pytest.mark.parametrize("in_chunks", [False, True])
+@pytest.mark.parametrize(
+    ("target", "method", "media", "status"),
+    [
+        ("/v1/opportunities", "POST", "application/json", 413),
+        ("/v1/opportunities", "POST", "text/plain", 415),
+        ("/v1/opportunities?x=1", "POST", "application/json", 400),
+        ("/v1/opportunities", "PUT", "application/json", 405),
+        ("/nothing", "POST", "application/json", 404),
+    ],
+)
+def test_a_client_that_closes_after_its_request_and_sends_before_it_reads_sees_the_answer_to_too_much(
+    rig: Rig, target: str, method: str, media: str, status: int, in_chunks: bool
+) -> None:
+    rig.raze.play(FakeRaze())
+    body = strict_json.dumps({"name": "J", "description": "x" * (8 << 20)})
+    pieces = (body[place : place + 65536] for place in range(0, len(body), 65536))
+    # urllib asks for `Connection: close`, and takes a connection that is broken off while it sends for no answer.
+    data = pieces if in_chunks else body
+    request = urllib.request.Request(f"{rig.url}{target}", data, {"Content-Type": media}, method=method)
+    began = time.monotonic()
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=20)
+    with refused.value as answer:
+        assert (answer.code, json.load(answer)["status"]) == (status, status)
+    assert time.monotonic() - began < 5  # closed as soon as all has come
     assert rig.raze.seen == []
 
 

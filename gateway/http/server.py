@@ -102,6 +102,24 @@ class _Awaited:
         self.message_event = _UNHEARD
 
 
+class _Closable:
+    """The transport as uvicorn's cycle has it: it closes a connection once what it answered has come, and not before."""
+
+    __slots__ = ("_protocol",)
+
+    def __init__(self, protocol: "Protocol") -> None:
+        self._protocol = protocol
+
+    def write(self, data: bytes) -> None:
+        self._protocol.transport.write(data)
+
+    def is_closing(self) -> bool:
+        return self._protocol.transport.is_closing()
+
+    def close(self) -> None:
+        self._protocol.close_after_rest()
+
+
 _UNHEARD = _Unheard()
 _ANSWERED = cast(RequestResponseCycle, _Awaited(answered=True))
 """Stands for every request that was answered at once."""
@@ -136,6 +154,8 @@ class Protocol(HttpToolsProtocol):
     """The headers of the last request, where the next one may have the same ones."""
     _started: RequestResponseCycle | None = None
     """The last request that is, or was, answered by uvicorn's cycle."""
+    _closes = False
+    """The connection is closed as soon as the rest of a body has come that nobody waits for."""
     _ended = False
     """The caller has ended his side, and waits for what is under way, unless he has left."""
 
@@ -337,8 +357,9 @@ class Protocol(HttpToolsProtocol):
             if coming is not None:
                 self._wait_for(coming)
                 return
+        closable = cast(asyncio.Transport, _Closable(self))
         cycle = self.cycle = RequestResponseCycle(
-            scope=scope, transport=self.transport, flow=self.flow, logger=self.logger, access_logger=self.access_logger,
+            scope=scope, transport=closable, flow=self.flow, logger=self.logger, access_logger=self.access_logger,
             access_log=False, default_headers=self.server_state.default_headers, message_event=asyncio.Event(),
             expect_100_continue=self.expect_100_continue, keep_alive=keep_alive, on_response=self.on_response_complete,
         )  # fmt: skip
@@ -355,6 +376,8 @@ class Protocol(HttpToolsProtocol):
         self._partial = False
         if self.cycle.response_complete:  # answered before it was all there, and only now idle
             self._until = self.loop.time() + KEEP_ALIVE_SECONDS
+            if self._closes:
+                self.transport.close()
         super().on_message_complete()
 
     def _coming(self, scope: Any) -> Answer | Awaitable[Answer | None] | None:
@@ -439,6 +462,18 @@ class Protocol(HttpToolsProtocol):
         if self._answering() and not self.cycle.response_started:
             self.cycle.keep_alive = False
 
+    def close_after_rest(self) -> None:
+        """Close, but not while the client is still sending the body of what was answered, within the time that it has.
+
+        Else what comes after that is refused by the kernel, and the client, who sends before he reads, sees no answer.
+        """
+        left = self._until - self.loop.time()
+        if not self._partial or self.pipeline or left <= 0:
+            self.transport.close()
+        elif not self._closes:
+            self._closes = True
+            self.loop.call_later(left, self.transport.close)
+
     def end(self, impatient: bool) -> None:
         """Close if nothing is asked. A connection that has not asked anything yet may still, unless `impatient`."""
         self.drain()
@@ -470,7 +505,7 @@ class Protocol(HttpToolsProtocol):
             # What is wrong comes after a request that is still being answered: first things first, and then no more.
             self._close_after(None)
             return
-        if self.pipeline:
+        if self.pipeline or self._closes:
             self.transport.close()
             return
         request_id = uuid.uuid4().hex
