@@ -433,6 +433,29 @@ def test_a4_without_a_look_up_the_outcome_stays_unknown_until_an_operator_settle
             assert create(url, "no", {"name": "no"}).status == 201  # the key is free
 
 
+@pytest.mark.parametrize("named", ["raze:opp_0", "opp_0"])
+def test_an_operator_settles_an_update_by_its_own_record_only_and_names_it_as_it_is_listed(
+    raze: Raze, tmp_path: Path, named: str
+) -> None:
+    run, at = CliRunner(), ["--config", str(tmp_path / "config.yaml")]
+    raze.records = [{"id": f"opp_{number}", "name": f"Lead {number}", "status": "new"} for number in range(2)]
+    with StandIn(raze) as provider:
+        (tmp_path / "config.yaml").write_text(config(provider.url, tmp_path))
+        raze.fault = lambda: Says(500, "")
+        lost = run.invoke(
+            main, ["update", "raze:opp_0", "-", *at], input='{"name": "B"}'
+        )  # nobody looks: no server runs
+        assert lost.exit_code == 1 and "unknown" in lost.stderr
+        raze.fault = None
+        [told] = json.loads(run.invoke(main, ["outcomes", "--json", *at]).stdout)["data"]
+        assert (told["outcome"], told["opportunity"]) == ("unknown", "raze:opp_0")
+        for other in ("opp_1", "other:opp_0", "raze:", "../opp_0", "raze:a/b"):
+            refused = run.invoke(main, ["outcomes", "--settle", told["id"], "--applied", other, *at])
+            assert refused.exit_code == 1 and "invalid-request" in refused.stderr, other
+        settled = run.invoke(main, ["outcomes", "--settle", told["id"], "--applied", named, "--json", *at])
+        assert json.loads(settled.stdout)["data"][0]["outcome"] == "applied", settled.output
+
+
 @pytest.mark.parametrize("asked", [
     ["--settle", "nobody", "--not-applied"], ["--settle", "x"], ["--not-applied"], ["--applied", "opp_1"],
     ["--settle", "x", "--applied", "opp_1", "--not-applied"],
