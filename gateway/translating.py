@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateway.adapter import Adapter
 from gateway.codecs import MISSING
+from gateway.drafts import path_of
 from gateway.errors import FieldError, Problem
 from gateway.ledger import NotApplied, compare, leaves_of
 from gateway.opportunity import Opportunity
@@ -101,7 +102,7 @@ def _canonical(record: Mapping[str, Json]) -> tuple[dict[str, Json], dict[str, J
             members[name].validate_python(value, strict=True)
         except ValidationError as error:
             errors += [
-                FieldError(".".join((name, *(str(part)[:60] for part in item["loc"]))), item["msg"])
+                FieldError(path_of((name, *item["loc"])), item["msg"])
                 for item in error.errors(include_input=False, include_url=False, include_context=False)
             ]
     errors = errors or _misplaced(record.get("extensions", {}))

@@ -618,6 +618,15 @@ def test_a_translation_needs_two_known_dialects(sandboxes: str, query: str, name
     assert [error["field"] for error in problem["errors"]] == named
 
 
+def test_what_is_wrong_with_a_canonical_record_is_named_by_its_path_as_everywhere(sandboxes: str) -> None:
+    body = b'{"contacts": [{}, {"title": 5, "emails": [{"nope": 1}]}], "stage": {"order": "x"}}'
+    answer = ask(f"{sandboxes}/v1/translate?from=canonical&to=spott", "POST", JSON, body)
+    problem = assert_problem(answer, 422, "invalid-opportunity")
+    assert [error["field"] for error in problem["errors"]] == [
+        "contacts[1].title", "contacts[1].emails[0].nope", "stage.order",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("body", [b"[]", b"null", b"5", b'"x"'])
 def test_a_translation_takes_one_record(sandboxes: str, body: bytes) -> None:
     assert_problem(translated(sandboxes, "getraze", "canonical", body), 422, "invalid-opportunity")
