@@ -566,9 +566,9 @@ def _without_stage(fields: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _told(draft: Json) -> Json:
-    """A draft without its nulls, at any depth: in a new record there is nothing to clear."""
+    """A draft without its nulls and empty lists, at any depth: in a new record there is nothing to clear."""
     if isinstance(draft, Mapping):
-        return {name: _told(value) for name, value in draft.items() if value is not None}
+        return {name: _told(value) for name, value in draft.items() if value not in (None, [])}
     if isinstance(draft, list):
         return [_told(value) for value in draft]
     return draft

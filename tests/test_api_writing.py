@@ -251,6 +251,19 @@ def test_every_writable_field_of_a_create_goes_to_its_documented_member(rig: Rig
     assert answer.data["stage"]["id"] == "proposal"
 
 
+@pytest.mark.parametrize("empty", [None, []])
+@pytest.mark.parametrize("place", ["contacts", "contacts[0].emails", "contacts[0].phones"])
+@pytest.mark.parametrize("headers", [{}, {"Prefer": "handling=strict"}])
+def test_what_a_draft_says_is_empty_is_as_good_as_left_out(
+    rig: Rig, place: str, empty: Any, headers: Mapping[str, str]
+) -> None:
+    inside = place.partition(".")[2]
+    answer = rig.create({"name": "J", "contacts": [{inside: empty}] if inside else empty}, headers)
+    assert answer.status == 201, answer.body
+    assert rig.raze.seen[0].json == {"name": "J"}
+    assert (answer.meta["applied"], answer.meta["not_applied"]) == (["name"], [])
+
+
 def test_the_record_of_a_create_is_read_again_because_its_answer_is_thin(rig: Rig) -> None:
     answer = rig.create({"name": "J"})
     assert [(one.method, one.path) for one in rig.raze.seen] == [
