@@ -135,10 +135,11 @@ class Opportunities:
             reply = await self.send(call, ask)
         except Problem as problem:
             # A server may fail over an id that cannot exist there; knowing its dialect tells.
-            if problem.code == "provider-error" and self.adapter.probe() is not None:
-                with contextlib.suppress(Problem):  # what failed is the read; the look-up only explains it
-                    await self.learn(ask)
-                self._check_id(native_id)
+            if problem.code == "provider-error":
+                if self.adapter.probe() is not None:
+                    with contextlib.suppress(Problem):  # what failed is the read; the look-up only explains it
+                        await self.learn(ask)
+                self._check_id(native_id)  # the dialect may also have been learned by another read meanwhile
             raise
         read = self._record_in(reply, call)
         if read.opportunity["native_id"] != native_id:
@@ -242,6 +243,7 @@ class Opportunities:
 
     async def _update(self, native_id: str, patch: Mapping[str, Json], ask: Ask) -> Answer:
         planned = await self._plan(patch, "update", ask)
+        self._check_id(native_id)  # once more: by now it is known what an id looks like
         answered: Read | None = None
         failed: dict[str, str] = {}
         calls = self._calls(self.adapter.update(native_id, planned.bodies)) if planned.bodies else []
@@ -265,6 +267,7 @@ class Opportunities:
     async def delete(self, native_id: str, ask: Ask) -> None:
         """The record is gone. Raises `Problem("not-found")` when it was gone already."""
         self.need("delete")
+        await self.learn(ask, writing=True)
         self._check_id(native_id)
         if ask.guard is not None:
             ask.guard.planned(Plan(), self.connection.account)
