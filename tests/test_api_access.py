@@ -618,6 +618,19 @@ def test_a_translation_needs_two_known_dialects(sandboxes: str, query: str, name
     assert [error["field"] for error in problem["errors"]] == named
 
 
+@pytest.mark.parametrize("more", [{}, {"at": None}])
+def test_a_closing_day_alone_is_translated_to_midnight_where_an_instant_is_held(
+    sandboxes: str, more: dict[str, None]
+) -> None:
+    answer = translated(sandboxes, "canonical", "spott", {"expected_close": {"on": "2026-03-31", **more}})
+    assert answer.data["closeDate"]["closeDate"] == {"target": "2026-03-31T00:00:00Z"}
+    assert [(one["field"], one["reason"], one["stored"]) for one in answer.meta["not_applied"]] == [
+        ("expected_close.at", "coerced", "2026-03-31T00:00:00Z") for _ in more
+    ]
+    served = translated(sandboxes, "getraze-served", "spott", {"expected_close_date": "2026-03-31"})
+    assert served.data["closeDate"]["closeDate"] == {"target": "2026-03-31T00:00:00Z"}
+
+
 def test_what_is_wrong_with_a_canonical_record_is_named_by_its_path_as_everywhere(sandboxes: str) -> None:
     body = b'{"contacts": [{}, {"title": 5, "emails": [{"nope": 1}]}], "stage": {"order": "x"}}'
     answer = ask(f"{sandboxes}/v1/translate?from=canonical&to=spott", "POST", JSON, body)
