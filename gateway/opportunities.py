@@ -134,12 +134,8 @@ class Opportunities:
         try:
             reply = await self.send(call, ask)
         except Problem as problem:
-            # A server may fail over an id that cannot exist there; knowing its dialect tells.
             if problem.code == "provider-error":
-                if self.adapter.probe() is not None:
-                    with contextlib.suppress(Problem):  # what failed is the read; the look-up only explains it
-                        await self.learn(ask)
-                self._check_id(native_id)  # the dialect may also have been learned by another read meanwhile
+                await self._check_id_again(native_id, ask)
             raise
         read = self._record_in(reply, call)
         if read.opportunity["native_id"] != native_id:
@@ -267,13 +263,16 @@ class Opportunities:
     async def delete(self, native_id: str, ask: Ask) -> None:
         """The record is gone. Raises `Problem("not-found")` when it was gone already."""
         self.need("delete")
-        await self.learn(ask, writing=True)
         self._check_id(native_id)
         if ask.guard is not None:
             ask.guard.planned(Plan(), self.connection.account)
         await self._can_write(native_id)
         try:
             await self.send(self.adapter.delete(native_id), ask)
+        except Problem as problem:
+            if problem.code == "provider-error":
+                await self._check_id_again(native_id, ask)
+            raise
         finally:
             await self._wrote(native_id, ask)
 
@@ -557,6 +556,13 @@ class Opportunities:
                 ask.waiting.begin()
 
         return before
+
+    async def _check_id_again(self, native_id: str, ask: Ask) -> None:
+        """Raises `Problem("not-found")` where the provider failed over an id that cannot exist there: its dialect tells."""
+        if self.adapter.probe() is not None:
+            with contextlib.suppress(Problem):  # what failed is the call before; this only explains it
+                await self.learn(ask)
+        self._check_id(native_id)  # the dialect may also have been learned by another request meanwhile
 
     def _check_id(self, native_id: str) -> None:
         pattern = self.adapter.id_pattern
