@@ -5,11 +5,19 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+import msgspec
+
 from gateway.codecs import MISSING
 from gateway.ledger import NotApplied, Plan, Sent
 from gateway.state import clock
 from gateway.steady import letters
 from gateway.strict_json import dumps, loads
+
+
+class _Named(msgspec.Struct):
+    """So much of what `About.packed` made as tells the record, however much was written to it."""
+
+    native_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,11 @@ class About:
             ],
             "lists": [[whole.field, whole.value, whole.operation] for whole in plan.lists],
         })  # fmt: skip
+
+    @staticmethod
+    def record_in(about: bytes) -> str:
+        """The native id of the record that a write is of; empty for a create, and where it is not kept any more."""
+        return msgspec.json.decode(about, type=_Named).native_id if about else ""
 
     @classmethod
     def unpacked(cls, about: bytes) -> "About":

@@ -184,7 +184,7 @@ def validated(model: type[Draft] | type[Patch], body: Json) -> dict[str, Json]:
         parsed = model.model_validate(body)
     except ValidationError as error:
         errors = [
-            FieldError(_path(item["loc"]), _message(item["type"], item["loc"], item["msg"]))
+            FieldError(path_of(item["loc"]), _message(item["type"], item["loc"], item["msg"]))
             for item in error.errors(include_input=False, include_url=False, include_context=False)
         ]
         raise Problem(
@@ -196,7 +196,8 @@ def validated(model: type[Draft] | type[Patch], body: Json) -> dict[str, Json]:
     return parsed.model_dump(exclude_unset=True)
 
 
-def _path(loc: tuple[int | str, ...]) -> str:
+def path_of(loc: tuple[int | str, ...]) -> str:
+    """A place in what a caller wrote, as all problems and ledgers spell it: `contacts[0].title`."""
     path = ""
     for part in loc:
         path += f"[{part}]" if isinstance(part, int) else f".{part[:60]}" if path else part[:60]

@@ -114,7 +114,7 @@ def signs(table: Table, reading: Reading, whole: bool) -> Iterator[tuple[str, st
 
 
 def _is_known(table: Table, place: str) -> bool:
-    return any(place == known or place.startswith(known.removesuffix("/*") + "/") for known in table.also)
+    return any(f"{place}/".startswith(known.removesuffix("/*") + "/") for known in table.also)
 
 
 def _lies_in(pointer: str, places: set[str], longest: int) -> bool:

@@ -17,6 +17,9 @@ def explain(table: Table, record: Mapping[str, Json], reading: Reading) -> dict[
     """
     told: dict[str, Json] = {}
     unread = {issue.field.split(".")[0].split("[")[0] for issue in reading.issues}
+    if reading.values.get("status") == "unknown" and "status" in unread:
+        unread.add("status_source")
+    source = reading.values.get("status_source")
     for name, node in table.tree.parts.items():
         rows = list(_rows(node, ""))
         sources = [row for _, row in rows if row.pointers]
@@ -26,14 +29,18 @@ def explain(table: Table, record: Mapping[str, Json], reading: Reading) -> dict[
             continue
         found = dict.fromkeys(pointer for base, row in rows for pointer in _present(record, base, row))
         value = reading.values.get(name, MISSING)
-        if value is MISSING or (name in unread and value in (None, "unknown")):
+        # Without a status there is none of its sources either: both are there all the same, and say nothing.
+        nothing = (name, value) in (("status", "unknown"), ("status_source", None))
+        if value is MISSING or nothing or (name in unread and value is None):
             told[name] = {"reason": "unreadable" if name in unread else "not_told"}
         elif value is None:
             told[name] = {"reason": "empty", "from": list(found)}
         elif not found:
             told[name] = {"reason": "not_told"}
         else:
-            native = all(row.codec.native for row in sources if row.codec is not None and not row.follows)
+            native = all(row.codec.native for row in sources if row.codec is not None)
+            if name == "status":  # it may be the provider's own word, or what the stage map or the gateway made of it
+                native = source == "native"
             told[name] = {"from": list(found), "native": native, "rule": _rule(node)}
     return told
 

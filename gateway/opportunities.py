@@ -138,11 +138,8 @@ class Opportunities:
         try:
             reply = await self.send(call, ask)
         except Problem as problem:
-            # A server may fail over an id that cannot exist there; knowing its dialect tells.
-            if problem.code == "provider-error" and self.adapter.probe() is not None:
-                with contextlib.suppress(Problem):  # what failed is the read; the look-up only explains it
-                    await self.learn(ask)
-                self._check_id(native_id)
+            if problem.code == "provider-error":
+                await self._check_id_again(native_id, ask)
             raise
         read = self._record_in(reply, call)
         if read.opportunity["native_id"] != native_id:
@@ -247,6 +244,7 @@ class Opportunities:
 
     async def _update(self, native_id: str, patch: Mapping[str, Json], ask: Ask) -> Answer:
         planned = await self._plan(patch, "update", ask)
+        self._check_id(native_id)  # once more: by now it is known what an id looks like
         answered: Read | None = None
         failed: dict[str, str] = {}
         calls = self._calls(self.adapter.update(native_id, planned.bodies)) if planned.bodies else []
@@ -276,6 +274,10 @@ class Opportunities:
         await self._can_write(native_id)
         try:
             await self.send(self.adapter.delete(native_id), ask)
+        except Problem as problem:
+            if problem.code == "provider-error":
+                await self._check_id_again(native_id, ask)
+            raise
         finally:
             await self._wrote(native_id, ask)
 
@@ -561,6 +563,13 @@ class Opportunities:
 
         return before
 
+    async def _check_id_again(self, native_id: str, ask: Ask) -> None:
+        """Raises `Problem("not-found")` where the provider failed over an id that cannot exist there: its dialect tells."""
+        if self.adapter.probe() is not None:
+            with contextlib.suppress(Problem):  # what failed is the call before; this only explains it
+                await self.learn(ask)
+        self._check_id(native_id)  # the dialect may also have been learned by another request meanwhile
+
     def _check_id(self, native_id: str) -> None:
         adapter = self.connection.adapter
         of, pattern = self._ids
@@ -577,9 +586,9 @@ def _without_stage(fields: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _told(draft: Json) -> Json:
-    """A draft without its nulls, at any depth: in a new record there is nothing to clear."""
+    """A draft without its nulls and empty lists, at any depth: in a new record there is nothing to clear."""
     if isinstance(draft, Mapping):
-        return {name: _told(value) for name, value in draft.items() if value is not None}
+        return {name: _told(value) for name, value in draft.items() if value not in (None, [])}
     if isinstance(draft, list):
         return [_told(value) for value in draft]
     return draft

@@ -1,10 +1,12 @@
 """What an operator does about writes whose outcome is unknown: list them, and settle what no look-up can."""
 
+from gateway.about import About
 from gateway.callers import Caller
 from gateway.cursors import seal, unseal
 from gateway.errors import FieldError, Problem
 from gateway.gateway import Gateway
 from gateway.idempotency import Kept
+from gateway.ids import is_native, split
 from gateway.metrics import SETTLED
 from gateway.opportunities import Answer
 from gateway.presenting import outcome_body
@@ -50,7 +52,7 @@ def _place(sealed: Json) -> Place:
 async def settle(gateway: Gateway, id_: str, *, applied: bool, record: str | None = None) -> dict[str, Json]:
     """The write of this id settled as somebody found it at the provider; whoever repeats it gets that answer.
 
-    `record`: the native id of the record that a create made. Raises `Problem`.
+    `record`: the id of the record that was written, which a create needs. Raises `Problem`.
     """
     if gateway.idempotency is None or gateway.settler is None:
         raise Problem("not-found", "The gateway runs with `state: off`: nothing is remembered.")
@@ -64,13 +66,27 @@ async def settle(gateway: Gateway, id_: str, *, applied: bool, record: str | Non
             if claim.operation == "create" and not record:
                 raise Problem("invalid-request", "Say which record the create made.",
                               errors=[FieldError("record", "the provider's own id of the record")])  # fmt: skip
-            kept = await _answer(gateway, claim, record or "")
+            kept = await _answer(gateway, claim, _record(claim, record) if record else "")
             await gateway.settler.settle_found(claim, kept, "operator")
         return outcome_body(await _claim(store, id_))
     except RecordTaken:
         raise Problem("conflict", "Another write is already known to have made this record.", origin="caller") from None
     except (StateUnavailable, UnsafeStore) as error:
         raise Problem("state-store-unavailable", f"The state store cannot be reached: {error}.") from None
+
+
+def _record(claim: Claim, told: str) -> str:
+    """The native id of the record that somebody says was written; told as ids are everywhere. Raises `Problem`."""
+    prefix, native = split(told)
+    if prefix not in (None, claim.connection) or not is_native(native):
+        raise Problem("invalid-request", "The id is malformed, or of another connection than the write.",
+                      errors=[FieldError("record", f"expected a native id of {claim.connection}, with or without "
+                                         f"{claim.connection}: in front")])  # fmt: skip
+    meant = About.record_in(claim.about)
+    if meant and native != meant:
+        raise Problem("invalid-request", "The write was of another record.",
+                      errors=[FieldError("record", f"it was {claim.connection}:{meant}")])  # fmt: skip
+    return native
 
 
 async def _answer(gateway: Gateway, claim: Claim, record: str) -> Kept:

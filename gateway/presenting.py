@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from gateway.about import About
 from gateway.config import Config
 from gateway.failures import whole_seconds
 from gateway.listing import FILTERS, SORTS, filter_mode, sort_mode
@@ -58,7 +59,7 @@ def connection_info(opportunities: Opportunities, config: Config) -> dict[str, J
 def outcome_body(claim: Claim) -> dict[str, Json]:
     """A write whose outcome is or was unknown, as operators see it: nothing of what was sent, and no key."""
     words: dict[str, Json] = {"done": "applied", "absent": "not_applied"}
-    record = claim.record or None
+    record = claim.record or About.record_in(claim.about) or None
     return {
         "id": claim.key,
         "connection": claim.connection,

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateway.adapter import Adapter
 from gateway.codecs import MISSING
+from gateway.drafts import path_of
 from gateway.errors import FieldError, Problem
 from gateway.ledger import NotApplied, compare, leaves_of
 from gateway.opportunity import Opportunity
@@ -69,12 +70,12 @@ def translate(record: Json, source: str, target: str) -> tuple[dict[str, Json], 
     if target == source:  # what it says it says already, in its own words
         return dict(record), {"issues": issues, "not_applied": []}
     speaker = dialects()[target]
-    rendered = render(speaker.table, values)
+    rendered = render(speaker.table, _with_an_instant(values, speaker))
     reread = speaker.table.read(rendered)
     lost = [
         entry
         for path, value in leaves_of(values)
-        if (entry := compare(path, value, reread.values, _why(speaker, path))) is not None
+        if (entry := _became(path, value, reread.values, speaker)) is not None
         and not (value is None and entry.stored is MISSING)
     ]
     unheld = list(extensions.items())
@@ -89,6 +90,21 @@ def translate(record: Json, source: str, target: str) -> tuple[dict[str, Json], 
     return rendered, {"issues": issues, "not_applied": [entry.body() for entry in lost]}
 
 
+def _with_an_instant(values: Mapping[str, Json], speaker: Adapter) -> Mapping[str, Json]:
+    """The same, with midnight UTC of a closing day where the provider holds an instant, as in a write."""
+    close, row = values.get("expected_close"), speaker.table.row_for("expected_close.at")
+    if not close or not close.get("on") or close.get("at") is not None or row is None or not row.pointers:
+        return values
+    return {**values, "expected_close": {**close, "at": f"{close['on']}T00:00:00Z"}}
+
+
+def _became(path: str, value: Json, held: Mapping[str, Json], speaker: Adapter) -> NotApplied | None:
+    entry = compare(path, value, held, _why(speaker, path))
+    if entry is not None and path == "expected_close.at" and value is None and entry.stored not in (None, MISSING):
+        return NotApplied(path, "coerced", "a day is held as its midnight in UTC", value, entry.stored)
+    return entry
+
+
 def _canonical(record: Mapping[str, Json]) -> tuple[dict[str, Json], dict[str, Json]]:
     """(the members that a provider may hold, the extensions) of an opportunity, any of whose members may be missing."""
     members = _members()
@@ -101,7 +117,7 @@ def _canonical(record: Mapping[str, Json]) -> tuple[dict[str, Json], dict[str, J
             members[name].validate_python(value, strict=True)
         except ValidationError as error:
             errors += [
-                FieldError(".".join((name, *(str(part)[:60] for part in item["loc"]))), item["msg"])
+                FieldError(path_of((name, *item["loc"])), item["msg"])
                 for item in error.errors(include_input=False, include_url=False, include_context=False)
             ]
     errors = errors or _misplaced(record.get("extensions", {}))

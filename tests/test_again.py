@@ -449,7 +449,7 @@ FRAMES: dict[str, tuple[list[bytes], list[int]]] = {
     "POST later": ([PLAIN, POST, PLAIN, HALF_POST, POST[len(HALF_POST):], PLAIN], [200] * 5),
     "POST with the same headers": ([PLAIN, b"POST" + PLAIN[3:], PLAIN], [200, 405, 200]),
     "DELETE with the same headers": ([PLAIN, b"DELETE /nothing" + PLAIN[3 + 1 + len(ITEM):], PLAIN], [200, 404, 200]),
-    "a method in small letters": ([PLAIN, b"get" + PLAIN[3:], PLAIN], [200, 400]),
+    "a method in small letters": ([PLAIN, b"get" + PLAIN[3:], PLAIN], [200, 405]),
     "two hosts": ([PLAIN, get(headers=b"Host: b\r\n" + SAME), PLAIN], [200, 400]),
     "no host": ([PLAIN, get(headers=b"Accept: */*\r\n\r\n"), PLAIN], [200, 400]),
     "a folded header": ([PLAIN, get(headers=SAME[:-2] + b" X: y\r\n\r\n"), PLAIN], [200, 400]),

@@ -471,6 +471,9 @@ def test_an_unknown_route_is_not_found(sandboxes: str, target: str) -> None:
         ("GET", "/v1/translate", {"POST"}),
         ("HEAD", "/v1/translate", {"POST"}),
         ("PUT", "/docs", {"GET", "HEAD"}),
+        ("PURR", "/v1/opportunities?limit=1", {"GET", "HEAD", "POST"}),
+        ("get", f"/v1/opportunities/{RAZE}", {"GET", "HEAD", "PATCH", "DELETE"}),
+        ("X-Custom", "/v1/translate", {"POST"}),
     ],
 )
 def test_a_wrong_method_is_told_which_ones_there_are(
@@ -481,6 +484,10 @@ def test_a_wrong_method_is_told_which_ones_there_are(
     assert set(answer.headers["allow"].split(", ")) == allowed
     if method != "HEAD":
         assert_problem(answer, 405, "method-not-allowed")
+
+
+def test_a_method_that_nobody_knows_on_no_route_is_not_found(sandboxes: str) -> None:
+    assert_problem(ask(f"{sandboxes}/nothing", "PURR"), 404, "not-found")
 
 
 @pytest.mark.parametrize(
@@ -609,6 +616,28 @@ def test_a_translation_needs_two_known_dialects(sandboxes: str, query: str, name
     answer = ask(f"{sandboxes}/v1/translate{query}", "POST", JSON, b"{}")
     problem = assert_problem(answer, 400, "invalid-request")
     assert [error["field"] for error in problem["errors"]] == named
+
+
+@pytest.mark.parametrize("more", [{}, {"at": None}])
+def test_a_closing_day_alone_is_translated_to_midnight_where_an_instant_is_held(
+    sandboxes: str, more: dict[str, None]
+) -> None:
+    answer = translated(sandboxes, "canonical", "spott", {"expected_close": {"on": "2026-03-31", **more}})
+    assert answer.data["closeDate"]["closeDate"] == {"target": "2026-03-31T00:00:00Z"}
+    assert [(one["field"], one["reason"], one["stored"]) for one in answer.meta["not_applied"]] == [
+        ("expected_close.at", "coerced", "2026-03-31T00:00:00Z") for _ in more
+    ]
+    served = translated(sandboxes, "getraze-served", "spott", {"expected_close_date": "2026-03-31"})
+    assert served.data["closeDate"]["closeDate"] == {"target": "2026-03-31T00:00:00Z"}
+
+
+def test_what_is_wrong_with_a_canonical_record_is_named_by_its_path_as_everywhere(sandboxes: str) -> None:
+    body = b'{"contacts": [{}, {"title": 5, "emails": [{"nope": 1}]}], "stage": {"order": "x"}}'
+    answer = ask(f"{sandboxes}/v1/translate?from=canonical&to=spott", "POST", JSON, body)
+    problem = assert_problem(answer, 422, "invalid-opportunity")
+    assert [error["field"] for error in problem["errors"]] == [
+        "contacts[1].title", "contacts[1].emails[0].nope", "stage.order",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b"5", b'"x"'])

@@ -428,6 +428,19 @@ def test_a_parameter_that_cannot_be_taken_is_named(sandboxes: str, query: str, n
     assert list(dict.fromkeys(fields_of(problem))) == named
 
 
+@pytest.mark.parametrize(
+    "query",
+    ["?limit=101", "?nope=1", "?q=%ff", "?sort=x", "?limit=1&limit=2", "?ids=", "?ids=a&limit=5", "/opp_1?nope=1"],
+)
+def test_a_refused_query_names_its_connection_in_the_body_as_in_the_header(sandboxes: str, query: str) -> None:
+    named = ask(f"{sandboxes}/v1/opportunities{query}", headers={"X-CRM-Connection": "spott"})
+    problem = assert_problem(named, 400, "invalid-request")
+    assert problem["connection"] == named.headers["x-crm-connection"] == "spott"
+    if "ids" not in query:  # these may be of several connections
+        usual = ask(f"{sandboxes}/v1/opportunities{query}")
+        assert assert_problem(usual, 400, "invalid-request")["connection"] == "raze"
+
+
 @pytest.mark.parametrize("query", ["q=%ff", "q=%ed%a0%80", "&".join(f"a{n}=1" for n in range(200))])
 def test_a_query_that_is_no_text_is_refused(sandboxes: str, query: str) -> None:
     assert_problem(ask(f"{sandboxes}/v1/opportunities?{query}"), 400, "invalid-request")
@@ -930,19 +943,33 @@ def test_explain_and_raw_stand_beside_each_record_of_a_page(rig: Rig) -> None:
     assert b'"deal_value":0.10' in answer.body
 
 
+def test_a_status_that_the_stage_map_gives_to_another_word_too_is_not_left_to_the_provider(rig: Rig) -> None:
+    def script(seen: Seen) -> Says:
+        words = ["new", "won", "Fechado", "lost"]
+        return Says(200, page([item(word, status=word) for word in words if seen.query.get("status") in (None, word)]))
+
+    rig.raze.play(script)
+    won = rig.list("raze", status="won")
+    assert (natives(won.data), mode(won, "status")) == (["opp_won", "opp_Fechado"], "emulated")
+    lost = rig.list("raze", status="lost")
+    assert (natives(lost.data), mode(lost, "status")) == (["opp_lost"], "native")
+    unmapped = rig.list("raze2", status="won")
+    assert (natives(unmapped.data), mode(unmapped, "status")) == (["opp_won"], "native")
+
+
 def test_the_native_parameters_that_go_out_are_the_documented_ones(rig: Rig) -> None:
     rig.raze.play([Says(200, page([]))])
     parameters: dict[str, Any] = {
         "limit": 7,
         "source": "list",
         "owner": "usr_1",
-        "status": "won",
+        "status": "lost",
         "q": "x",
         "sort": "-created_at",
     }
     assert rig.list("raze", **parameters).status == 200
     assert rig.raze.seen[0].query == {
-        "page": "1", "limit": "7", "source": "list", "responsible_user_id": "usr_1", "status": "won", "search": "x",
+        "page": "1", "limit": "7", "source": "list", "responsible_user_id": "usr_1", "status": "lost", "search": "x",
         "sort_by": "created_at", "sort_order": "desc",
     }  # fmt: skip
     rig.spott.play([Says(200, {"items": [], "pageInfo": {"nextCursor": None, "hasNextPage": False}})])

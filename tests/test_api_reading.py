@@ -554,6 +554,24 @@ def test_explain_tells_what_was_not_told_and_what_could_not_be_read(rig: Rig) ->
     explained = rig.read("raze", record, "?explain=true").meta["explain"]
     assert explained["description"]["reason"] == "not_told"
     assert explained["updated_at"]["reason"] == "unreadable"
+    unknown = rig.read("raze", put(documented("raze"), "/status", "odd"), "?explain=true").meta["explain"]
+    assert unknown["status"]["reason"] == unknown["status_source"]["reason"] == "unreadable"
+
+
+def test_explain_calls_a_status_native_where_the_status_source_does(rig: Rig) -> None:
+    mapped = put(documented("raze"), "/status", "Fechado")
+    closed = put(put(documented("spott"), "/stage/stage/isOpen", False), "/stage/stage/id", "stg_9")
+    for connection, record, source in (
+        ("raze", documented("raze"), "native"),
+        ("raze_stages", mapped, "stage_map"),
+        ("spott", documented("spott"), "native"),
+        ("spott_stages", closed, "stage_map"),
+    ):
+        kind = connection.partition("_")[0]
+        rig.providers[kind].play([Says(200, {"success": True, "data": record} if kind == "raze" else record)])
+        answer = rig.get(f"/v1/opportunities/{connection}:{IDS[kind]}?explain=true")
+        assert answer.data["status_source"] == source
+        assert answer.meta["explain"]["status"]["native"] is (source == "native")
 
 
 @pytest.mark.parametrize("connection", ["raze", "spott"])

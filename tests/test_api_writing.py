@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
@@ -246,6 +249,19 @@ def test_every_writable_field_of_a_create_goes_to_its_documented_member(rig: Rig
     }  # fmt: skip
     assert ledger(answer) == (["contacts", "name", "owner", "stage"], [])
     assert answer.data["stage"]["id"] == "proposal"
+
+
+@pytest.mark.parametrize("empty", [None, []])
+@pytest.mark.parametrize("place", ["contacts", "contacts[0].emails", "contacts[0].phones"])
+@pytest.mark.parametrize("headers", [{}, {"Prefer": "handling=strict"}])
+def test_what_a_draft_says_is_empty_is_as_good_as_left_out(
+    rig: Rig, place: str, empty: Any, headers: Mapping[str, str]
+) -> None:
+    inside = place.partition(".")[2]
+    answer = rig.create({"name": "J", "contacts": [{inside: empty}] if inside else empty}, headers)
+    assert answer.status == 201, answer.body
+    assert rig.raze.seen[0].json == {"name": "J"}
+    assert (answer.meta["applied"], answer.meta["not_applied"]) == (["name"], [])
 
 
 def test_the_record_of_a_create_is_read_again_because_its_answer_is_thin(rig: Rig) -> None:
@@ -988,13 +1004,13 @@ def test_a_write_that_is_refused_says_not_applied(rig: Rig, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["not JSON", "wrong type", "too large", "invalid", "no object", "timeout header", "key"]
+    "kind", ["not JSON", "wrong type", "too large", "invalid", "no object", "timeout header", "key", "query"]
 )
 def test_a_refused_write_names_its_connection_in_the_body_as_in_the_header(rig: Rig, kind: str) -> None:
     method, target, headers, body, status, code = REFUSED[kind]
     answer = ask(f"{rig.url}{target}", method, headers, body)
     problem = assert_problem(answer, status, code)
-    assert problem.get("connection") == answer.headers.get("x-crm-connection")
+    assert problem["connection"] == answer.headers["x-crm-connection"] == "raze"
 
 
 def test_a_patch_with_nothing_to_send_at_a_record_that_is_gone_says_not_applied(rig: Rig) -> None:
@@ -1071,6 +1087,35 @@ def test_a_body_over_the_limit_is_too_large_with_a_length_and_in_chunks(rig: Rig
     assert_problem(rig.write(method, target, big), 413, "too-large")
     pieces = [big[place : place + 16384] for place in range(0, len(big), 16384)]
     assert_problem(ask(f"{rig.url}{target}", method, JSON, pieces), 413, "too-large")
+    assert rig.raze.seen == []
+
+
+@pytest.mark.parametrize("in_chunks", [False, True])
+@pytest.mark.parametrize(
+    ("target", "method", "media", "status"),
+    [
+        ("/v1/opportunities", "POST", "application/json", 413),
+        ("/v1/opportunities", "POST", "text/plain", 415),
+        ("/v1/opportunities?x=1", "POST", "application/json", 400),
+        ("/v1/opportunities", "PUT", "application/json", 405),
+        ("/nothing", "POST", "application/json", 404),
+    ],
+)
+def test_a_client_that_closes_after_its_request_and_sends_before_it_reads_sees_the_answer_to_too_much(
+    rig: Rig, target: str, method: str, media: str, status: int, in_chunks: bool
+) -> None:
+    rig.raze.play(FakeRaze())
+    body = strict_json.dumps({"name": "J", "description": "x" * (8 << 20)})
+    pieces = (body[place : place + 65536] for place in range(0, len(body), 65536))
+    # urllib asks for `Connection: close`, and takes a connection that is broken off while it sends for no answer.
+    data = pieces if in_chunks else body
+    request = urllib.request.Request(f"{rig.url}{target}", data, {"Content-Type": media}, method=method)
+    began = time.monotonic()
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=20)
+    with refused.value as answer:
+        assert (answer.code, json.load(answer)["status"]) == (status, status)
+    assert time.monotonic() - began < 5  # closed as soon as all has come
     assert rig.raze.seen == []
 
 

@@ -540,6 +540,29 @@ def test_an_older_answer_is_given_instead_of_a_failure_within_its_window_and_say
     on(work, count=1, cache={"stale_if_error": "60s"})
 
 
+def test_many_by_their_ids_say_how_old_the_oldest_is_and_that_one_of_them_is_stale(on: Any) -> None:
+    async def work(site: Site) -> None:
+        clock = site.standing_clock()
+        for name in "bcd":
+            site.provider.put("k-1", name)
+        await site.get("a")
+        clock.now += 29
+        await site.get("b")
+        clock.now += 0.5
+        assert how(await site.get("?ids=b,a,b")) == (200, "hit", "29")
+        assert how(await site.get("?ids=a,nobody:x,b")) == (200, "hit", "29")
+        clock.now += 10
+        site.provider.fault = lambda request: Answer(500) if request.path.endswith("/a") else None
+        assert how(await site.get("?ids=c,a,d")) == (200, "stale", "39")
+        assert how(await site.get("?ids=d,a,c")) == (200, "stale", "39")
+        site.provider.fault = lambda request: Answer(500)
+        assert how(await site.get("?ids=never-read,c")) == (200, "bypass", "0")
+        assert how(await site.get("?ids=never-read")) == (200, "bypass", None)
+        assert how(await site.get("?ids=nobody:x")) == (200, "bypass", None)
+
+    on(work, count=1)
+
+
 @pytest.mark.parametrize("answer", [Answer(503), Answer(500), Answer(429), Answer(200, b"<html>")])
 def test_which_failures_an_older_answer_stands_for(on: Any, answer: Answer) -> None:
     async def work(site: Site) -> None:

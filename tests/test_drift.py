@@ -44,6 +44,12 @@ def test_a_member_that_nobody_declared_is_new(table: Table, record: dict[str, Js
     assert seen(table, record) == {("new", "/clientTeam/clientTeam/*/fax"): 1}
 
 
+@pytest.mark.parametrize("comments", [[], None, [{"text": "x"}], [1, []]])
+def test_a_list_that_is_known_to_be_there_is_not_new_when_it_is_empty(comments: Json) -> None:
+    assert seen(dialects()["getraze-served"].table, {"comments": comments, "score": 1}, whole=False) == {}
+    assert seen(dialects()["getraze-served"].table, {"comments2": comments}, whole=False) != {}
+
+
 def test_a_member_that_a_whole_record_lacks_is_gone_and_one_that_a_thin_one_lacks_is_not(
     table: Table, record: dict[str, Json]
 ) -> None:

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from adapters.getraze.sandbox_served_seeds import PIPELINE_ID, STAGES, TWICE_KNOWN
-from tests.live import Answer, Says, StandIn, ask, running_gateway
+from tests.live import Answer, Says, StandIn, ask, assert_problem, running_gateway
 
 JSON = {"Content-Type": "application/json"}
 
@@ -77,6 +78,34 @@ def test_a_record_is_served_with_exact_money_instants_and_the_names_of_its_stage
     assert whole["created_at"].endswith("Z")
     assert whole["status"] == first["status"]
     assert whole["complete"] and not first["complete"]
+
+
+def test_an_id_that_cannot_be_one_is_not_found_also_by_the_first_request_of_a_connection(tmp_path: Path) -> None:
+    """The server answers 500 to such an id, and until something is known of it nothing tells such an id."""
+    first: dict[str, tuple[str, Any]] = {
+        "read": ("GET", None), "update": ("PATCH", {"name": "x"}), "close": ("PATCH", {"status": "won"}),
+        "delete": ("DELETE", None),
+    }  # fmt: skip
+    settings = "{provider: getraze, base_url: sandbox, settings: {sandbox_dialect: served}}"
+    config = "default_connection: many\nconnections:\n" + "".join(
+        f"  {name}: {settings}\n" for name in (*first, "many")
+    )
+    with running_gateway(config, tmp_path) as url:
+        for name, (method, body) in first.items():
+            problem = assert_problem(send(url, method, "opportunities/opp_1", body, name), 404, "not-found")
+            assert problem.get("outcome") == (None if method == "GET" else "not_applied"), name
+        told = send(url, "GET", "opportunities?ids=" + ",".join(f"opp_{n}" for n in range(2)), connection="many").json
+        assert {error["problem"]["code"] for error in told["meta"]["errors"]} == {"not-found"}
+        assert ask(f"{url}/v1/outcomes").data == []
+
+
+def test_explain_tells_that_a_status_was_worked_out(url: str) -> None:
+    found = {one["status"]: one["id"] for one in listed(url)}
+    assert set(found) == {"won", "lost", "open"}
+    for id_ in found.values():
+        answer = send(url, "GET", f"opportunities/{id_}?explain=true").json
+        assert answer["data"]["status_source"] == "inferred"
+        assert answer["meta"]["explain"]["status"]["native"] is False
 
 
 @pytest.mark.parametrize("status", ["won", "lost", "open"])

@@ -66,6 +66,8 @@ class Raze:
             if self.fault is not None:
                 return self.fault()
         if seen.method == "DELETE":
+            if self.fault is not None:
+                return self.fault()
             self.records.remove(record)
             return Says(200, {"success": True})
         return Says(200, {"success": True, "data": record})
@@ -363,6 +365,18 @@ def test_a_patch_whose_answer_was_lost_may_run_again(gateway: str, raze: Raze) -
     assert raze.records[0]["name"] == "B"
 
 
+@pytest.mark.parametrize(("method", "body"), [("PATCH", '{"name": "B"}'), ("DELETE", None)])
+def test_an_update_or_a_delete_of_unknown_outcome_is_listed_with_its_record(
+    gateway: str, raze: Raze, method: str, body: str | None
+) -> None:
+    create(gateway, "k")
+    raze.fault = lambda: Says(500, "")
+    key = {"Idempotency-Key": "p"} if method == "PATCH" else {}
+    assert send(f"{gateway}/v1/opportunities/opp_0", method, body, **key).json["outcome"] == "unknown"
+    [told] = [one for one in ask(f"{gateway}/v1/outcomes").data if one["outcome"] == "unknown"]
+    assert told["opportunity"] == "raze:opp_0"
+
+
 def test_a_write_without_a_key_that_is_lost_is_listed_and_settled_too(gateway: str, raze: Raze) -> None:
     raze.fault = lambda: Says(then="cut")
     send(f"{gateway}/v1/opportunities", "POST", json.dumps(DRAFT))
@@ -417,6 +431,29 @@ def test_a4_without_a_look_up_the_outcome_stays_unknown_until_an_operator_settle
             assert create(url, "no", {"name": "no"}).json["outcome"] == "not_applied"
             assert raze.posts == 2
             assert create(url, "no", {"name": "no"}).status == 201  # the key is free
+
+
+@pytest.mark.parametrize("named", ["raze:opp_0", "opp_0"])
+def test_an_operator_settles_an_update_by_its_own_record_only_and_names_it_as_it_is_listed(
+    raze: Raze, tmp_path: Path, named: str
+) -> None:
+    run, at = CliRunner(), ["--config", str(tmp_path / "config.yaml")]
+    raze.records = [{"id": f"opp_{number}", "name": f"Lead {number}", "status": "new"} for number in range(2)]
+    with StandIn(raze) as provider:
+        (tmp_path / "config.yaml").write_text(config(provider.url, tmp_path))
+        raze.fault = lambda: Says(500, "")
+        lost = run.invoke(
+            main, ["update", "raze:opp_0", "-", *at], input='{"name": "B"}'
+        )  # nobody looks: no server runs
+        assert lost.exit_code == 1 and "unknown" in lost.stderr
+        raze.fault = None
+        [told] = json.loads(run.invoke(main, ["outcomes", "--json", *at]).stdout)["data"]
+        assert (told["outcome"], told["opportunity"]) == ("unknown", "raze:opp_0")
+        for other in ("opp_1", "other:opp_0", "raze:", "../opp_0", "raze:a/b"):
+            refused = run.invoke(main, ["outcomes", "--settle", told["id"], "--applied", other, *at])
+            assert refused.exit_code == 1 and "invalid-request" in refused.stderr, other
+        settled = run.invoke(main, ["outcomes", "--settle", told["id"], "--applied", named, "--json", *at])
+        assert json.loads(settled.stdout)["data"][0]["outcome"] == "applied", settled.output
 
 
 @pytest.mark.parametrize("asked", [

@@ -79,7 +79,7 @@ def test_each_request_leaves_a_line_where_that_is_asked_for(
     assert lines == [
         ("GET", "/v1/opportunities/{id}", "raze", 200, None),
         ("GET", "other", None, 404, "not-found"),
-        ("GET", "/v1/opportunities", None, 400, "invalid-request"),
+        ("GET", "/v1/opportunities", "raze", 400, "invalid-request"),
         ("POST", "/v1/opportunities", "raze", 201, None),
     ]
     for secret in (RAZE, "explain", "no-such", "limit", "Jane", "a-key-of-a-caller"):

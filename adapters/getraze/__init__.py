@@ -115,8 +115,10 @@ class GetRaze(Adapter):
                 "owner": _shaped("owner_user_id", _UUID),
                 "q": lambda value: ("search", value) if value else None,
             }
+        # A status that one word means, and no other: not even one that the account has added, and the stage map tells of.
+        added = {means for word, means in self.stages_map.items() if word not in STATUSES}
         return {
-            "status": _exactly("status", ("won", "lost")),  # every other status is several of GetRaze's words, or none
+            "status": _exactly("status", {"won", "lost"} - added),
             "stage": _exactly("status", STATUSES),
             "source": _exactly("source", SOURCES),
             # Ids of users start so; a name cannot be asked for.

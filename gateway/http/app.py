@@ -302,6 +302,14 @@ class App:
             context.admitted = False
             self._load.leave(context.caller.name)
 
+    def refusal(self, method: str, path: bytes) -> Problem | None:
+        """Why no route takes a request; None where one would."""
+        try:
+            self._route({"method": method, "raw_path": path})
+        except Problem as problem:
+            return problem
+        return None
+
     def _route(self, scope: Scope) -> Route:
         path = scope.get("raw_path", b"").decode("latin-1")
         methods = self._fixed.get(path)

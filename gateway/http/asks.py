@@ -27,6 +27,13 @@ def ask_of(context: Context, connection: Connection, parameters: dict[str, str],
     )
 
 
+def chosen_for(context: Context) -> Opportunities:
+    """The connection of a request that names no record. Raises `Problem`."""
+    opportunities = context.gateway.choose(context.caller, read.connection_wish(context.headers))
+    context.connection = opportunities.name
+    return opportunities
+
+
 def route_of(context: Context) -> tuple[Opportunities, str]:
     """(the connection, the native id) of the record that the path names. Raises `Problem`."""
     header = None if context.said.is_default else read.connection_wish(context.headers)

@@ -7,7 +7,7 @@ from gateway.cache import Served
 from gateway.errors import FieldError, Problem
 from gateway.http import requests as read
 from gateway.http.app import Context, Reply
-from gateway.http.asks import ask_of, tell_budget
+from gateway.http.asks import ask_of, chosen_for, tell_budget
 from gateway.http.kept import counted, kept, one_record, taken_apart
 from gateway.loop_time import deadline_in
 from gateway.strict_json import Json, dumps, loads
@@ -16,6 +16,8 @@ MOST_IDS = 100
 AT_ONCE = 16
 """Of the records that one request asks for, so many are read at a time: it shares the connection with others."""
 _NO_ISSUES = b'{"issues":[]}'
+_LEAST_FIRST = ("stale", "bypass", "miss", "hit")
+"""What is told of several records is what the least of them would have to tell."""
 
 
 @dataclass(slots=True)
@@ -29,15 +31,17 @@ class Found:
 
 async def by_ids(context: Context, parameters: dict[str, str]) -> Reply:
     """Records by id, of any connections; one that fails is null in `data` and named in `meta.errors`."""
-    ids = _checked(context, parameters)
     header = read.connection_wish(context.headers)
     if header is not None:
-        context.connection = context.gateway.choose(context.caller, header).name
+        chosen_for(context)
+    ids = _checked(context, parameters)
     plain = not (read.flag(parameters, "explain") or read.flag(parameters, "raw"))
     found: dict[str, Found] = {}
     asked: set[str] = set()
     """The connections that the ids are of."""
-    context.tell["x-cache"] = "hit"
+    hows: set[str] = set()
+    """How their records were come by, and of those that were kept `ages`."""
+    ages: list[float] = []
     gate = asyncio.Semaphore(AT_ONCE)
     began = deadline_in(0)
 
@@ -48,23 +52,31 @@ async def by_ids(context: Context, parameters: dict[str, str]) -> Reply:
     async def read_one(id_: str) -> Found:
         try:
             opportunities, native = context.gateway.route(context.caller, header, id_)
-            asked.add(opportunities.name)
+        except Problem as problem:
+            return Found(problem=problem.body(context.request_id))
+        asked.add(opportunities.name)
+        try:
             ask = ask_of(context, opportunities.connection, parameters, urgent=False)
             ask.deadline -= deadline_in(0) - began  # one deadline for all of them, also for those that had to wait
             question = one_record(opportunities, native, ask)
             coming = kept(context, opportunities, ask, question)
             served = counted(opportunities, coming if isinstance(coming, Served) else await coming)
-            if served.how != "hit":
-                context.tell["x-cache"] = served.how
-            if served.absent is not None:
-                raise served.absent
-            return apart(served.content, plain)
         except Problem as problem:
+            hows.add("bypass")
             return Found(problem=problem.body(context.request_id))
+        hows.add(served.how)
+        if served.how in ("hit", "stale"):
+            ages.append(served.age)
+        if served.absent is not None:
+            return Found(problem=served.absent.body(context.request_id))
+        return apart(served.content, plain)
 
     async with asyncio.TaskGroup() as group:
         for id_ in dict.fromkeys(ids):  # asked for twice is read once
             group.create_task(one(id_))
+    context.tell["x-cache"] = next((how for how in _LEAST_FIRST if how in hows), "bypass")
+    if ages:
+        context.tell["age"] = str(int(max(ages)))
     if len(asked) == 1:  # of several none is the one that answered
         (context.connection,) = asked
     if context.connection is not None:

@@ -8,7 +8,7 @@ from gateway.drafts import Draft, Patch, validated
 from gateway.errors import CODES, FieldError, Problem
 from gateway.http import requests as read
 from gateway.http.app import Context, Reply
-from gateway.http.asks import ask_of, route_of, tell_budget
+from gateway.http.asks import ask_of, chosen_for, route_of, tell_budget
 from gateway.http.writes import key_of, written
 from gateway.opportunities import Answer, Ask, Opportunities
 from gateway.outcomes import MOST, listed
@@ -22,9 +22,8 @@ _NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ances
 
 async def create_opportunity(context: Context) -> Reply:
     """A new record: 201 with where it is. Under an Idempotency-Key it is made once, however often it is asked for."""
+    opportunities = chosen_for(context)
     parameters = read.query(context.scope, ("explain", "raw"))
-    opportunities = context.gateway.choose(context.caller, read.connection_wish(context.headers))
-    context.connection = opportunities.name
     opportunities.need("create")
     key = key_of(context, "create")
     body = await read.json_body(context.scope, context.receive, context.headers, context.gateway.config.limits.body)
@@ -36,8 +35,8 @@ async def create_opportunity(context: Context) -> Reply:
 
 async def update_opportunity(context: Context) -> Reply:
     """The record after a merge patch. Under an Idempotency-Key a repeat gets the first answer again."""
-    parameters = read.query(context.scope, ("explain", "raw"))
     opportunities, native = route_of(context)
+    parameters = read.query(context.scope, ("explain", "raw"))
     opportunities.need("update")
     key = key_of(context, "update")
     body = await read.json_body(context.scope, context.receive, context.headers, context.gateway.config.limits.body)
@@ -49,8 +48,8 @@ async def update_opportunity(context: Context) -> Reply:
 
 async def delete_opportunity(context: Context) -> Reply:
     """Gone."""
-    parameters = read.query(context.scope, ())
     opportunities, native = route_of(context)
+    parameters = read.query(context.scope, ())
     key = key_of(context, "delete")
     ask = ask_of(context, opportunities.connection, parameters)
 

@@ -1,5 +1,6 @@
 """Reading: one record, a page, or many records by their ids."""
 
+import contextlib
 from collections.abc import Awaitable
 from typing import Any
 
@@ -8,7 +9,7 @@ from gateway.codecs import exact_instant
 from gateway.errors import FieldError, Problem
 from gateway.http import requests as read
 from gateway.http.app import Context, Reply
-from gateway.http.asks import ask_of, route_of, tell_budget
+from gateway.http.asks import ask_of, chosen_for, route_of, tell_budget
 from gateway.http.by_ids import by_ids
 from gateway.http.kept import Question, counted, kept, one_record
 from gateway.listing import FILTERS, SORTS, Lister, Wanted
@@ -22,20 +23,24 @@ LIST_PARAMETERS = ("limit", "cursor", *FILTERS, "sort", "ids", "explain", "raw")
 
 def get_opportunity(context: Context) -> Reply | Awaitable[Reply]:
     """One record."""
-    parameters = read.query(context.scope, ("explain", "raw")) if context.scope["query_string"] else {}
     opportunities, native = route_of(context)
+    parameters = read.query(context.scope, ("explain", "raw")) if context.scope["query_string"] else {}
     ask = ask_of(context, opportunities.connection, parameters)
     return _answer(context, opportunities, ask, one_record(opportunities, native, ask))
 
 
 def list_opportunities(context: Context) -> Reply | Awaitable[Reply]:
     """A page, or with `ids` the records of these ids in their order."""
-    parameters = read.query(context.scope, LIST_PARAMETERS)
+    try:
+        parameters = read.query(context.scope, LIST_PARAMETERS)
+    except Problem:
+        with contextlib.suppress(Problem):  # whatever is wrong with the query, whose it would have been is told
+            chosen_for(context)
+        raise
     if "ids" in parameters:
         return by_ids(context, parameters)
+    opportunities = chosen_for(context)
     wanted = _wanted(parameters)
-    opportunities = context.gateway.choose(context.caller, read.connection_wish(context.headers))
-    context.connection = opportunities.name
     ask = ask_of(context, opportunities.connection, parameters, urgent=False)
 
     async def fetch(ask: Ask) -> bytes:

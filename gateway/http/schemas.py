@@ -419,7 +419,8 @@ class UnknownWrite(TypedDict):
     outcome: Annotated[Literal["unknown", "applied", "not_applied"], Field(description="What is known of it by now.")]
     settled_by: Annotated[Literal["holder", "look-up", "operator", "repeat"] | None, Field(
         description="How it came to be known; null while it is not.")]  # fmt: skip
-    opportunity: Annotated[str | None, Field(description="The record that a create was found to have made.")]
+    opportunity: Annotated[str | None, Field(
+        description="The record: that a create was found to have made, or that an unknown other write is of.")]  # fmt: skip
     began_at: Annotated[str, Field(description="When the request came.", json_schema_extra={"format": "date-time"})]
     since: Annotated[str, Field(description="Since when the outcome is what it is.",
                                 json_schema_extra={"format": "date-time"})]  # fmt: skip

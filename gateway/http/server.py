@@ -60,6 +60,8 @@ JOINED_BYTES = 64 * 1024
 
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*\Z")
 _VERSIONS = ("1.0", "1.1")
+_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) (/[!-~]*) HTTP/1\.[01]\r\n")
+"""The line of a request, whatever its method is."""
 _NO_TIME = "server-timing: gateway;dur=0.00, provider;dur=0.00\r\n"
 """Of what is refused before it is known what it asks for: nothing was worked on, however long the caller took."""
 
@@ -108,6 +110,24 @@ class _Awaited(msgspec.Struct, eq=False):
     message_event: _Unheard = _UNHEARD
 
 
+class _Closable:
+    """The transport as uvicorn's cycle has it: it closes a connection once what it answered has come, and not before."""
+
+    __slots__ = ("_protocol",)
+
+    def __init__(self, protocol: "Protocol") -> None:
+        self._protocol = protocol
+
+    def write(self, data: bytes) -> None:
+        self._protocol.transport.write(data)
+
+    def is_closing(self) -> bool:
+        return self._protocol.transport.is_closing()
+
+    def close(self) -> None:
+        self._protocol.close_after_rest()
+
+
 _ANSWERED: Any = _Awaited(True, True)
 """Stands for every request that was answered at once."""
 _BODILESS = frozenset({"GET", "HEAD"})
@@ -120,8 +140,9 @@ class Protocol(HttpToolsProtocol):
 
     # As slots: an object of more than thirty attributes is slower to read all of them.
     __slots__ = (
-        "_at_once", "_begun", "_draining", "_ended", "_extensions", "_heading", "_hosts", "_known", "_outgoing", "_partial",
-        "_plain", "_refusal", "_runners", "_scope", "_seen", "_stalled", "_started", "_timer", "_unsent", "_until", "url",
+        "_at_once", "_begun", "_closes", "_draining", "_ended", "_extensions", "_heading", "_hosts", "_known", "_outgoing",
+        "_partial", "_plain", "_refusal", "_runners", "_scope", "_seen", "_stalled", "_started", "_timer", "_unsent",
+        "_until", "url",
     )  # fmt: skip
 
     def __init__(self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any],
@@ -150,6 +171,8 @@ class Protocol(HttpToolsProtocol):
         """The headers of the last request, where the next one may have the same ones."""
         self._started: RequestResponseCycle | None = None
         """The last request that is, or was, answered by uvicorn's cycle."""
+        self._closes = False
+        """The connection is closed as soon as the rest of a body has come that nobody waits for."""
         self._ended = False
         """The caller has ended his side, and waits for what is under way, unless he has left."""
 
@@ -291,6 +314,10 @@ class Protocol(HttpToolsProtocol):
         # Not uvicorn's: it logs a line of its own for whatever cannot be parsed, and anybody could fill the log with those.
         try:
             self.parser.feed_data(data)
+        except httptools.HttpParserInvalidMethodError:
+            if at_start and self._begun <= 1:
+                self._refusal = self._of_method(data)
+            self.send_400_response("")
         except httptools.HttpParserError:
             self.send_400_response("")
         except httptools.HttpParserUpgrade:  # no other protocol is spoken here
@@ -346,8 +373,9 @@ class Protocol(HttpToolsProtocol):
             if coming is not None:
                 self._wait_for(coming)
                 return
+        closable = cast(asyncio.Transport, _Closable(self))
         cycle = self.cycle = RequestResponseCycle(
-            scope=scope, transport=self.transport, flow=self.flow, logger=self.logger, access_logger=self.access_logger,
+            scope=scope, transport=closable, flow=self.flow, logger=self.logger, access_logger=self.access_logger,
             access_log=False, default_headers=self.server_state.default_headers, message_event=asyncio.Event(),
             expect_100_continue=self.expect_100_continue, keep_alive=keep_alive, on_response=self.on_response_complete,
         )  # fmt: skip
@@ -364,6 +392,8 @@ class Protocol(HttpToolsProtocol):
         self._partial = False
         if self.cycle.response_complete:  # answered before it was all there, and only now idle
             self._until = self.loop.time() + KEEP_ALIVE_SECONDS
+            if self._closes:
+                self.transport.close()
         super().on_message_complete()
 
     def _coming(self, scope: Any) -> Answer | Awaitable[Answer | None] | None:
@@ -447,6 +477,18 @@ class Protocol(HttpToolsProtocol):
         if self._answering() and not self.cycle.response_started:
             self.cycle.keep_alive = False
 
+    def close_after_rest(self) -> None:
+        """Close, but not while the client is still sending the body of what was answered, within the time that it has.
+
+        Else what comes after that is refused by the kernel, and the client, who sends before he reads, sees no answer.
+        """
+        left = self._until - self.loop.time()
+        if not self._partial or self.pipeline or left <= 0:
+            self.transport.close()
+        elif not self._closes:
+            self._closes = True
+            self.loop.call_later(left, self.transport.close)
+
     def end(self, impatient: bool) -> None:
         """Close if nothing is asked. A connection that has not asked anything yet may still, unless `impatient`."""
         self.drain()
@@ -461,6 +503,14 @@ class Protocol(HttpToolsProtocol):
             self._refusal = Problem(code, detail)
             raise ValueError(code)  # the parser gives up and comes back through send_400_response
 
+    def _of_method(self, data: bytes) -> Problem | None:
+        """What is told of a request whose method the parser does not know; None where it is no request at all."""
+        line = _LINE.match(data)
+        if line is None:
+            return None
+        app: App = self.app
+        return app.refusal(line[1].decode("ascii"), line[2].partition(b"?")[0])
+
     def send_400_response(self, msg: str) -> None:
         """What the parser cannot read; the text is our own, so that nothing of the input is repeated."""
         self._refuse(self._refusal or Problem("invalid-request", "The request is not well-formed HTTP/1.1."))
@@ -470,17 +520,18 @@ class Protocol(HttpToolsProtocol):
             # What is wrong comes after a request that is still being answered: first things first, and then no more.
             self._close_after(None)
             return
-        if self.pipeline:
+        if self.pipeline or self._closes:
             self.transport.close()
             return
         request_id = uuid.uuid4().hex
         again = f"retry-after: {problem.retry_after}\r\n" if problem.retry_after is not None else ""
+        allow = f"allow: {', '.join(problem.allow)}\r\n" if problem.allow else ""
         unread(problem.status, request_id, problem.code)
         body = dumps(problem.body(request_id))
         head = (
             f"HTTP/1.1 {problem.status} {problem.title}\r\ncontent-type: {PROBLEM}\r\ncontent-length: {len(body)}\r\n"
             f"x-request-id: {request_id}\r\ncache-control: private, no-store\r\n"
-            f"x-content-type-options: nosniff\r\n{_NO_TIME}{again}connection: close\r\n\r\n"
+            f"x-content-type-options: nosniff\r\n{_NO_TIME}{again}{allow}connection: close\r\n\r\n"
         )
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(head.encode("latin-1") + body)
