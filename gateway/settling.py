@@ -287,8 +287,12 @@ class Settler:
         needed = ("look_up", "list", "get") if claim.operation == "create" else ("get",)
         if opportunities is None or not claim.about:
             return False
+        try:
+            account = About.unpacked(claim.about).account
+        except (ValueError, LookupError, TypeError):  # a later version wrote it: that one can look
+            return False
         # What another account shows says nothing of this write: it waits until that one is back, or for an operator.
-        if About.unpacked(claim.about).account not in ("", opportunities.connection.account):
+        if account not in ("", opportunities.connection.account):
             return False
         return all(callable(getattr(opportunities.adapter, name, None)) for name in needed)
 

@@ -125,6 +125,36 @@ def test_thousands_that_nobody_can_look_at_hide_nothing(state: str, raze: Raze, 
             assert len(json.loads(listed.stdout)["data"]) == 2_262
 
 
+async def damage(url: str, *keys: str) -> None:
+    """What the state holds of these claims is nothing that this version can read."""
+    if url.startswith("sqlite"):
+        with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as file:
+            for key in keys:
+                file.execute("UPDATE claims SET claim = x'c1' WHERE key = ?", (key,))
+        return
+    state = state_of(url, Path("/"))
+    assert state is not None
+    server = cast(Any, state.store)._server
+    for key in keys:
+        await server.ask("HSET", f"{server._address.prefix}claim:{key}", "claim", b"\xc1")
+    await state.store.aclose()
+
+
+def test_a_claim_that_cannot_be_read_hides_no_other_and_stays(state: str, raze: Raze, tmp_path: Path) -> None:
+    """As where a later version wrote it, and this one was put back."""
+    bad = [lost(f"bad{n}", "raze", age=n) for n in (0, 1, 2)]
+    strange = replace(lost("strange", "raze", age=1.5), about=b'{"of": "a later version"}')
+    good = [lost("good", "raze", age=3.0), lost("begun", "raze", word="claimed")]
+    asyncio.run(put(state, (*bad, strange, *good), tmp_path))
+    asyncio.run(damage(state, "bad0", "bad1", "bad2"))
+    with StandIn(raze) as provider, running_gateway(config(state=state, raze=provider.url), tmp_path) as url:
+        until(lambda: outcomes(url, id="good", outcome="not_applied"))
+        assert {one["id"]: one["outcome"] for one in outcomes(url)} == {"good": "not_applied", "strange": "unknown"}
+        first = ask(f"{url}/v1/outcomes?limit=1").json
+        assert [one["id"] for one in first["data"]] == ["strange"] and first["page"]["next_cursor"]
+        until(lambda: "crm_gateway_unknown_writes 4" in ask(f"{url}/metrics").body.decode())  # they are not lost
+
+
 def test_outcomes_come_in_pages_that_are_asked_for_rightly(raze: Raze, tmp_path: Path) -> None:
     asyncio.run(put("", [lost(f"k{n}", "blind", age=n) for n in range(5)], tmp_path))
     with StandIn(raze) as provider, running_gateway(config(raze=provider.url, blind=provider.url), tmp_path) as url:
