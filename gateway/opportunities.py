@@ -523,6 +523,11 @@ class Opportunities:
             )
         except CallFailed as failure:
             problem = problem_of_failure(failure, call, self.name)
+        except Problem:  # of what is asked before each try: nothing was sent
+            raise
+        except BaseException:  # cancelled, or a defect: it may be on its way
+            ask.wrote = ask.wrote or not call.is_read
+            raise
         else:
             if reply.status >= 400:
                 problem = problem_of_reply(self.adapter, reply, call, self.name, self.connection.secret)

@@ -444,6 +444,24 @@ def test_a_write_that_half_took_or_whose_outcome_is_unknown_is_told_too(on: Any)
     on(work)
 
 
+def test_a_write_that_is_given_up_when_the_server_stops_is_told_too(on: Any) -> None:
+    async def work(site: Site) -> None:
+        site.provider.before, site.provider.hold = Gate("PUT"), Gate("PUT")
+        writing = asyncio.create_task(site.rename("a", "B", at=0))
+        await site.provider.before.reached.wait()
+        assert await site.name("a", at=1) == "A"  # kept after all were told that something will be written
+        site.provider.before.open()
+        await site.provider.hold.reached.wait()
+        for task in list(site.servers[0].server_state.tasks):  # as after the grace
+            task.cancel()
+        await until(lambda: not site.servers[0].server_state.tasks)
+        assert await site.name("a", at=1) == "B"
+        site.provider.hold.open()
+        await writing
+
+    on(work)
+
+
 def test_a_create_that_is_settled_later_shows_at_once_when_it_is(on: Any) -> None:
     async def work(site: Site) -> None:
         site.provider.next_id, held = "b", list[Request]()

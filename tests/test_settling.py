@@ -235,6 +235,64 @@ def test_whoever_asks_again_need_not_wait_for_the_turn(raze: Raze, tmp_path: Pat
         until(lambda: create(url, "k").status == 201)
 
 
+async def put_off(folder: Path) -> None:
+    """The turn of the one open claim is far away: nobody looks for it who is not asked."""
+    state = state_of("sqlite:///gateway.db", folder)
+    assert state is not None
+    [claim] = await state.store.open_claims()
+    await state.store.change(claim.key, lambda held, now: (replace(held or claim, turn=now + 1e6), None))
+    await state.store.aclose()
+
+
+def test_a_repeat_whose_look_finds_the_store_away_is_told_so_and_that_nothing_is_known(
+    raze: Raze, tmp_path: Path
+) -> None:
+    held: list[locked] = []
+    armed = threading.Event()
+
+    def answer(seen: Seen) -> Says:
+        if armed.is_set() and not held:
+            held.append(locked(tmp_path / "gateway.db"))
+            held[0].__enter__()
+        return raze(seen)
+
+    raze.fault, raze.applies = lambda: Says(then="cut"), False
+    with StandIn(answer) as provider, running_gateway(config(raze=provider.url), tmp_path) as url:
+        assert create(url, "k").json["outcome"] == "unknown"
+        asyncio.run(put_off(tmp_path))
+        time.sleep(1.0)  # a look that had begun has ended, and those that are asked for are kept apart
+        armed.set()
+        try:
+            problem = assert_problem(create(url, "k"), 503, "state-store-unavailable")
+            assert problem["outcome"] == "unknown"  # nothing is sent by this request; of the one before nobody knows
+        finally:
+            held[0].__exit__()
+        raze.fault = None
+        until(lambda: create(url, "k").status == 201)
+        assert len(raze.records) == 1
+
+
+def test_a_look_that_takes_long_holds_up_nobody_beyond_his_own_time(raze: Raze, tmp_path: Path) -> None:
+    slow = threading.Event()
+
+    def answer(seen: Seen) -> Says:
+        if seen.method == "GET" and slow.is_set():
+            time.sleep(3.0)
+        return raze(seen)
+
+    raze.fault = lambda: Says(then="cut")
+    with StandIn(answer) as provider, running_gateway(config(raze=provider.url), tmp_path) as url:
+        slow.set()
+        create(url, "k")
+        asyncio.run(put_off(tmp_path))
+        time.sleep(1.0)
+        began = time.monotonic()
+        problem = assert_problem(create(url, "k", **{"X-Request-Timeout": "0.5"}), 504, "provider-timeout")
+        assert problem["outcome"] == "unknown"
+        assert time.monotonic() - began < 2.0
+        until(lambda: outcomes(url, outcome="applied"))  # it went on without him
+
+
 def test_a_provider_that_says_nothing_delays_no_other(state: str, raze: Raze, tmp_path: Path) -> None:
     asyncio.run(put(state, [lost(f"dead{n}", "dead") for n in range(40)], tmp_path))
     over, ended = threading.Event(), list[str]()
