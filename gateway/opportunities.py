@@ -18,7 +18,6 @@ from gateway.about import twin_of
 from gateway.adapter import Adapter, Call, CannotSend, Reply, Stage
 from gateway.cache import list_version, record_version
 from gateway.connections import Connection
-from gateway.ending import end
 from gateway.errors import CallFailed, FieldError, Outcome, Problem
 from gateway.explaining import explain
 from gateway.failures import bad_answer, problem_of_denial, problem_of_failure, problem_of_reply
@@ -107,12 +106,11 @@ class Read(msgspec.Struct):
 class Opportunities:
     """The opportunities of one connection."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, later: Callable[[Iterable[str]], None] | None = None) -> None:
+        """`later` raises versions as soon as the board is there (`Reports.raise_later`)."""
         self.connection = connection
         self.name = connection.name
-        self._untold: set[str] = set()
-        """Versions that should have gone up and have not yet."""
-        self._telling: asyncio.Task[None] | None = None
+        self._later = later
         self._stage_names = StageNames(connection)
 
     @property
@@ -321,25 +319,10 @@ class Opportunities:
             except StateUnavailable:
                 if loop_time() + BUMP_PAUSE >= deadline:
                     log.error("connection %s: a write could not be told to other workers in time", self.name)
-                    self._untold.update(names)
-                    if self._telling is None or self._telling.done():
-                        self._telling = asyncio.create_task(self._tell())
+                    if self._later is not None:
+                        self._later(names)
                     return
                 await asyncio.sleep(BUMP_PAUSE)
-
-    async def _tell(self) -> None:
-        while self._untold:
-            await asyncio.sleep(BUMP_PAUSE)
-            names, self._untold = self._untold, set()
-            try:
-                await self.connection.board.bump(tuple(names))
-            except StateUnavailable:
-                self._untold |= names
-
-    async def aclose(self) -> None:
-        """Give up what could not be told until now."""
-        if self._telling is not None:
-            await end([self._telling])
 
     def _versions(self, native_id: str) -> tuple[str, ...]:
         return (record_version(self.name, native_id), list_version(self.name))

@@ -18,6 +18,7 @@ import pytest
 
 from gateway import cache as module
 from gateway.cache import Cache, Served
+from gateway.config import load_config
 from gateway.opportunities import Opportunities
 from gateway.state.board import SharedBoard
 from gateway.state.sqlite import SqliteStore
@@ -719,12 +720,31 @@ def test_a_write_that_could_not_be_told_in_time_is_told_as_soon_as_it_can_be(on:
             assert (await writing).status == 200  # it was done, whoever may know
         site.cache(1)._entries.update(kept)
         assert await site.name("a", at=1) == "B"  # they were told of it before it was sent
-        opportunities = site.gateways[0].on("raze")
-        assert opportunities._telling is not None
-        before = await opportunities.connection.board.versions(["r:raze:a"])
-        await opportunities._telling
-        assert await opportunities.connection.board.versions(["r:raze:a"]) > before
-        assert not opportunities._untold
+        reports, board = site.gateways[0].reports, site.gateways[0].connections.board
+        assert reports is not None and reports._raising is not None
+        before = await board.versions(["r:raze:a"])
+        await reports._raising
+        assert await board.versions(["r:raze:a"]) > before
+        assert not reports._unraised
+
+    on(work)
+
+
+def test_a_write_that_could_not_be_told_in_time_is_told_also_after_a_reload(on: Any, tmp_path: Path) -> None:
+    async def work(site: Site) -> None:
+        gate, away = Gate("PUT"), board_away()
+        site.provider.before = gate
+        writing = asyncio.create_task(site.rename("a", "B", at=0, X_Request_Timeout="0.5"))
+        await gate.reached.wait()
+        assert await site.name("a", at=1) == "A"  # kept after all were told that something will be written
+        with away:
+            gate.open()
+            assert (await writing).status == 200
+            await (await site.apps[0].exchange(load_config(tmp_path / "config.yaml", {}), {}))
+        end = time.monotonic() + 5
+        while await site.name("a", at=1) != "B":
+            assert time.monotonic() < end
+            await asyncio.sleep(0.02)
 
     on(work)
 
