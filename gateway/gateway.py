@@ -90,9 +90,14 @@ class Gateway:
         if self.idempotency is not None:
             await self.idempotency.aclose()
         await self.connections.aclose()
-        if self.state is not None and state:
-            if self.reports is not None:
-                await self.reports.aclose()
+        if state:
+            await self.close_state()
+
+    async def close_state(self) -> None:
+        """Tell the state store what it is still to be told, if that is possible, and let go of it."""
+        if self.reports is not None:
+            await self.reports.aclose()
+        if self.state is not None:
             await self.state.aclose()
 
     def on(self, connection: str) -> Opportunities:

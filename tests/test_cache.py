@@ -8,6 +8,7 @@ turn one of the checks red. The cache by itself is in `test_cache_alone`.
 import asyncio
 import contextlib
 import json
+import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ import pytest
 from gateway import cache as module
 from gateway.cache import Cache, Served
 from gateway.config import load_config
+from gateway.http import control
+from gateway.http.serving import Alone
 from gateway.opportunities import Opportunities
 from gateway.state.board import SharedBoard
 from gateway.state.sqlite import SqliteStore
@@ -745,6 +748,74 @@ def test_a_write_that_could_not_be_told_in_time_is_told_also_after_a_reload(on: 
         while await site.name("a", at=1) != "B":
             assert time.monotonic() < end
             await asyncio.sleep(0.02)
+
+    on(work)
+
+
+# --- a gateway that a reload has replaced, with a write under way ----------------------------------------------------
+
+
+def test_the_end_waits_for_writes_that_were_begun_before_a_reload(on: Any, tmp_path: Path) -> None:
+    async def work(site: Site) -> None:
+        gate = Gate("POST")
+        site.provider.hold = gate
+        made = asyncio.create_task(site.ask("POST", "/v1/opportunities", body={"name": "N"}, Idempotency_Key="k"))
+        await gate.reached.wait()
+        await site.apps[0].exchange(load_config(tmp_path / "config.yaml", {}), {})
+        for task in list(
+            site.servers[0].server_state.tasks
+        ):  # as after the grace: the write goes on without its caller
+            task.cancel()
+        await until(lambda: not site.servers[0].server_state.tasks)
+        ending = asyncio.create_task(site.apps[0].aclose())
+        await asyncio.sleep(0.2)
+        gate.open()
+        await ending
+        again = await site.ask("POST", "/v1/opportunities", body={"name": "N"}, Idempotency_Key="k", at=1)
+        assert (again.status, again.headers.get("idempotent-replayed")) == (201, "true"), again.body
+        assert site.provider.calls["POST"] == 1
+        await made
+
+    on(work)
+
+
+def test_nothing_is_under_way_on_any_gateway_before_once_a_reload_is_over(on: Any, tmp_path: Path) -> None:
+    """Else a sandbox that only the first one asks is stopped under its requests."""
+
+    async def work(site: Site) -> None:
+        gate, config = Gate("PUT"), load_config(tmp_path / "config.yaml", {})
+        site.provider.hold = gate
+        writing = asyncio.create_task(site.rename("a", "B"))
+        await gate.reached.wait()
+        await site.apps[0].exchange(config, {})
+        over = await site.apps[0].exchange(config, {})  # of a gateway that nobody has asked anything
+        await asyncio.wait({over}, timeout=0.3)
+        assert not over.done()
+        gate.open()
+        assert (await writing).status == 200
+        await over
+
+    on(work)
+
+
+def test_a_gateway_that_takes_long_to_retire_is_not_given_up(
+    on: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "RETIRE_SECONDS", 0.05)
+
+    async def work(site: Site) -> None:
+        gate, old, config = Gate("PUT"), site.gateways[0], load_config(tmp_path / "config.yaml", {})
+        site.provider.hold = gate
+        writing = asyncio.create_task(site.rename("a", "B"))
+        await gate.reached.wait()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            alone = Alone(control.Setup(control.InForce(tmp_path, config, "127.0.0.1"), listener, "", 0.0, None))
+            over = await site.apps[0].exchange(config, {})
+            await alone._tidy(over)
+        gate.open()
+        assert (await writing).status == 200
+        await over
+        assert old.settler is not None and old.settler._task is not None and old.settler._task.done()
 
     on(work)
 

@@ -186,6 +186,6 @@ class Control(abc.ABC):
 
     async def _tidy(self, over: Awaitable[None]) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(over, RETIRE_SECONDS)
+            await asyncio.wait_for(asyncio.shield(over), RETIRE_SECONDS)  # it goes on, to the end of what is under way
         async with self._reloading:
             await asyncio.to_thread(self.in_force.sandboxes.keep, self.in_force.config)
