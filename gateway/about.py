@@ -11,6 +11,11 @@ from gateway.state import clock
 from gateway.steady import letters
 from gateway.strict_json import dumps, loads
 
+CLOCKS = 300.0
+"""How far the clocks of our own machines may be apart at worst."""
+APART = 4.0
+"""How far ahead a mark is set that says that there was more than one such write: further than a look-up allows for."""
+
 
 @dataclass(frozen=True, slots=True)
 class About:

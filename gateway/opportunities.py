@@ -14,7 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.about import twin_of
+from gateway.about import APART, CLOCKS, twin_of
 from gateway.adapter import Adapter, Call, CannotSend, Reply, Stage
 from gateway.cache import list_version, record_version
 from gateway.connections import Connection
@@ -282,8 +282,17 @@ class Opportunities:
     async def _mark(self, planned: Plan, ask: Ask) -> None:
         """Where no claim stands for a create, a mark does, so that no look-up takes its record for the one of a claim."""
         if (ask.guard is None or not ask.guard.claimed) and callable(getattr(self.adapter, "look_up", None)):
-            twin, at = twin_of(self.name, planned), time.time()
-            await self._tell_before(lambda: self.connection.board.mark(twin, at))
+            twin, board = twin_of(self.name, planned), self.connection.board
+
+            async def mark() -> None:
+                at = time.time()
+                before = await board.mark(twin, at)
+                if (
+                    before > at - CLOCKS
+                ):  # one like it may be under way, or may have been: neither may have the other's record
+                    await board.mark(twin, min(max(before, at) + APART, at + CLOCKS))
+
+            await self._tell_before(mark)
 
     async def _tell_before(self, tell: Callable[[], Awaitable[None]]) -> None:
         """Tell other workers of a write that nothing was sent of yet. Raises `Problem` when they cannot be told."""

@@ -19,12 +19,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
-from gateway.about import About
+from gateway.about import CLOCKS, About
 from gateway.ending import end
 from gateway.errors import Problem
 from gateway.idempotency import Kept
 from gateway.logs import where
-from gateway.looking import CLOCKS, SKEW, contradicts, likeness_of_update, look_for
+from gateway.looking import SKEW, contradicts, likeness_of_update, look_for
 from gateway.loop_time import deadline_in
 from gateway.metrics import SETTLED, STATE_ERRORS, UNKNOWN
 from gateway.opportunities import Answer, Ask, Opportunities

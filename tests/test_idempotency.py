@@ -423,6 +423,17 @@ def test_a_write_without_a_key_that_is_lost_is_listed_and_settled_too(gateway: s
     assert raze.posts == 1
 
 
+def test_of_two_alike_without_a_key_a_moment_apart_neither_gets_the_others_record(gateway: str, raze: Raze) -> None:
+    raze.fault, raze.applies = lambda: Says(then="cut"), False
+    lost = send(f"{gateway}/v1/opportunities", "POST", json.dumps(DRAFT))
+    assert lost.json["outcome"] == "unknown"
+    raze.fault = None
+    assert send(f"{gateway}/v1/opportunities", "POST", json.dumps(DRAFT)).status == 201
+    time.sleep(LAG + 3.0)
+    [told] = ask(f"{gateway}/v1/outcomes").data
+    assert (told["keyed"], told["outcome"]) == (False, "unknown"), told
+
+
 # --- without a look-up ------------------------------------------------------------------------------------------------
 
 

@@ -74,10 +74,10 @@ def test_a_mark_is_seen_by_all_and_lost_with_the_board_only(url: str) -> None:
     async def test(one: Board, other: Board) -> None:
         before = time.time()
         assert (await one.marked("a"))[0] == (await other.marked("b"))[0] == 0.0
-        await one.mark("a", 1764000000.125)
+        assert await one.mark("a", 1764000000.125) == 0.0
         mark, since = await other.marked("a")
         assert mark == 1764000000.125 and since <= before + 1
-        await other.mark("a", 1764000001.0)
+        assert await other.mark("a", 1764000001.0) == 1764000000.125
         assert [(await board.marked(name))[0] for board in (one, other) for name in "ab"] == [1764000001.0, 0.0] * 2
 
     run(url, test)

@@ -130,8 +130,9 @@ class App:
     async def exchange(self, config: Config, base_urls: dict[str, str]) -> asyncio.Task[None]:
         """New requests are answered by a gateway on this configuration, and held to its limits together with the others.
 
-        The task ends when those under way on the old one and on those before have, and they are closed. The state store is handed over, with what
-        it is still to be told: both use the same one. Raises what opening the new one does; then nothing has changed.
+        The task ends when those under way on the old one and on those before have, and they are closed. The state store is
+        handed over, with what it is still to be told: both use the same one. Raises what opening the new one does; then
+        nothing has changed.
         """
         old, use = self.gateway, self._use
         new = Gateway(config, base_urls, old)

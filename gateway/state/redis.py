@@ -194,8 +194,10 @@ class RedisBoard(Board):
         with understood():
             return float(packed_in(answer) or 0.0)
 
-    async def mark(self, name: str, at: float) -> None:
-        await self._server.ask("SET", self._mark_of(name), repr(at))
+    async def mark(self, name: str, at: float) -> float:
+        answer = await self._server.run(scripts.MARK, _slots([name])[0], repr(at))
+        with understood():
+            return float(packed_in(answer) or 0.0)
 
     async def marked(self, name: str) -> tuple[float, float]:
         answer = await self._server.ask("GET", self._mark_of(name))

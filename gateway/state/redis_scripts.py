@@ -152,6 +152,13 @@ for name = 2, #ARGV do redis.call('INCR', p .. 'version:' .. ARGV[name]) end
 return 1
 """
 
+MARK = """
+local mark = ARGV[1] .. 'mark:' .. ARGV[2]
+local before = redis.call('GET', mark)
+redis.call('SET', mark, ARGV[3])
+return before
+"""
+
 BUDGET = """
 local p, name, calls, per, what, number = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], tonumber(ARGV[6])
 local time = redis.call('TIME')
