@@ -190,7 +190,7 @@ class Settler:
         settled = await self.store.change(
             claim.key,
             lambda held, now: claims.found(
-                held, now, answer=kept.packed(), record=kept.record, keep=self.keep, how=how
+                held, claim.fence, now, answer=kept.packed(), record=kept.record, keep=self.keep, how=how
             ),
         )  # fmt: skip
         if settled:

@@ -23,8 +23,10 @@ from click.testing import CliRunner
 from gateway import settling
 from gateway.about import About
 from gateway.cli import main
+from gateway.idempotency import Kept, kept
 from gateway.ledger import Plan, Sent
 from gateway.settling import LONGEST, Settler
+from gateway.state import claims
 from gateway.state.claims import Claim
 from gateway.state.opening import state_of
 from tests.live import Says, Seen, StandIn, ask, assert_problem, fields_of, running_gateway, send
@@ -61,16 +63,16 @@ def lost(key: str, connection: str, *, age: float = 0.0, word: str = "unknown") 
     )  # fmt: skip
 
 
-async def put(url: str, claims: Iterable[Claim], folder: Path) -> None:
+async def put(url: str, those: Iterable[Claim], folder: Path) -> None:
     """The state holds these."""
     state = state_of(url or "sqlite:///gateway.db", folder)
     assert state is not None
     store = state.store
     await store.open()
-    kept = list(claims)
-    for first in range(0, len(kept), 32):
+    many = list(those)
+    for first in range(0, len(many), 32):
         await asyncio.gather(
-            *(store.change(one.key, lambda held, now, new=one: (new, None)) for one in kept[first : first + 32])  # type: ignore[misc]  # a default has no type
+            *(store.change(one.key, lambda held, now, new=one: (new, None)) for one in many[first : first + 32])  # type: ignore[misc]  # a default has no type
         )
     await store.aclose()
 
@@ -338,6 +340,32 @@ def test_a_holder_that_only_its_machine_knows_to_be_dead_is_found_so_whoever_loo
         assert all(asyncio.run(is_seen()) for _ in range(5))
         known.append("elsewhere")
         until(lambda: outcomes(url, outcome="not_applied"))
+
+
+def test_a_look_that_ends_late_settles_no_later_write_of_the_same_key(state: str, tmp_path: Path) -> None:
+    """Meanwhile others found the first one absent, the key was free, and another create under it was lost as well."""
+
+    async def work() -> None:
+        first = lost("k", "raze")
+        await put(state, [first], tmp_path)
+        opened = state_of(state, tmp_path)
+        assert opened is not None
+        store = opened.store
+        asked = replace(first, fence=2, fingerprint="another draft", about=b"")
+        for step in (
+            lambda held, now: claims.settle_absent(held, 1, now, keep=60, how="look-up"),
+            lambda held, now: claims.take(held, asked, now, lease=60),
+            lambda held, now: claims.send(held, 2, now, lease=60, about=first.about, twin="t"),
+            lambda held, now: claims.lose(held, 2, now),
+        ):
+            await store.change("k", step)
+        settler = Settler(store, 0.3, 60, lambda _: None, kept)
+        assert not await settler.settle_found(first, Kept(201, b"{}", (), "opp_0"), "look-up")
+        held = await store.claim("k")
+        assert held is not None and (held.word, held.fence) == ("unknown", 2)
+        await store.aclose()
+
+    asyncio.run(work())
 
 
 # --- a reload, and the end, while the store is away -------------------------------------------------------------------

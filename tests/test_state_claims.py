@@ -203,8 +203,8 @@ def test_a_look_up_counts_once_and_not_when_another_has_overtaken_it() -> None:
 @pytest.mark.parametrize("word", WORDS)
 def test_only_what_is_unknown_is_settled(word: Word) -> None:
     settling: list[Callable[[Claim | None], tuple[Claim | None, bool]]] = [
-        lambda held: claims.found(held, NOW, answer=b"a", record="1", keep=9, how="operator"),
-        lambda held: claims.settle_absent(held, NOW, keep=9, how="operator"),
+        lambda held: claims.found(held, 1, NOW, answer=b"a", record="1", keep=9, how="operator"),
+        lambda held: claims.settle_absent(held, 1, NOW, keep=9, how="operator"),
     ]
     for settle in settling:
         new, settled = settle(a_claim(word))

@@ -188,10 +188,10 @@ def turn_of(claim: Claim) -> float:
 
 
 def found(
-    held: Claim | None, now: float, *, answer: bytes, record: str, keep: float, how: str
+    held: Claim | None, fence: int, now: float, *, answer: bytes, record: str, keep: float, how: str
 ) -> tuple[Claim | None, bool]:
-    """The write was applied: the claim is done."""
-    if held is None or held.word != "unknown":
+    """The write with this fence was applied: the claim is done."""
+    if held is None or held.fence != fence or held.word != "unknown":
         return held, False
     return replace(
         held, word="done", since=now, answer=answer, record=record, expires=now + keep, settled=how, about=b""
@@ -216,9 +216,9 @@ def missed(
     return _absent(held, now, keep, "look-up"), True
 
 
-def settle_absent(held: Claim | None, now: float, *, keep: float, how: str) -> tuple[Claim | None, bool]:
-    """Somebody who can know says that the write was not applied."""
-    if held is None or held.word != "unknown":
+def settle_absent(held: Claim | None, fence: int, now: float, *, keep: float, how: str) -> tuple[Claim | None, bool]:
+    """Somebody who can know says that the write with this fence was not applied."""
+    if held is None or held.fence != fence or held.word != "unknown":
         return held, False
     return _absent(held, now, keep, how), True
 
