@@ -251,7 +251,7 @@ class Idempotency:
         return Claim(
             key=key, fence=secrets.randbits(62), word="claimed", fingerprint=fingerprint, connection=write.connection,
             caller=write.caller, operation=write.operation, holder=self.holder, began=0.0, since=0.0, lease=0.0,
-            keyless=keyless,
+            keyless=keyless, keep=self.keep,
         )  # fmt: skip
 
     async def _take(self, asked: Claim, write: Write) -> tuple[Claim, claims.Verdict, float]:

@@ -271,7 +271,8 @@ class Settler:
         marked_by = min(about.sent_at, sent_at)  # whichever way the clock was set meanwhile
         if kept_since > sent_at or marked > marked_by + (SKEW if claim.keyless else -CLOCKS):
             return True  # what came without a key has a mark of its own, of the moment when it was sent
-        return await self.store.now() > claim.began + self.keep - SKEW  # claims of that time may be forgotten
+        keep = min(self.keep, claim.keep or self.keep)  # that was changed since, it may be
+        return await self.store.now() > claim.began + keep - SKEW  # claims of that time may be forgotten
 
     async def _is_taken(self, claim: Claim, native_id: str) -> bool:
         holder = await self.store.holder_of(claim.connection, native_id)

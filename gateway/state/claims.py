@@ -68,6 +68,8 @@ class Claim:
     """How a claim that was unknown was settled: `holder`, `look-up`, `operator` or `repeat`; empty if it never was."""
     turn: float = 0.0
     """When an `unknown` claim is to be looked at again by whoever settles."""
+    keep: float = 0.0
+    """For how long claims that are done were kept when it began; 0: a version wrote it that did not say so."""
 
 
 def take(
