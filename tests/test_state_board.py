@@ -301,6 +301,30 @@ def test_a_file_that_is_no_board(tmp_path: Path) -> None:
     asyncio.run(closed())
 
 
+def test_names_that_are_no_more_are_given_up_where_nobody_else_has_the_board(tmp_path: Path) -> None:
+    """Each address and credential that a connection ever had takes some, and they would run out."""
+
+    async def test() -> None:
+        path = tmp_path / "board"
+        one = SharedBoard(path)
+        await one.open()
+        for name in range(NAMES):
+            await one.trip(f"circuit{name}", 1.0)
+        before = await one.versions(["a"])
+        other = SharedBoard(path)
+        await other.open()  # beside it nothing is given up
+        assert await other.versions(["a"]) == before and await other.tripped("circuit7") == 1.0
+        await other.aclose()
+        await one.aclose()
+        again = SharedBoard(path)
+        await again.open()
+        assert await again.spend("new", 9, 60.0) is not None
+        assert await again.versions(["a"]) > before and await again.tripped("circuit7") == 0.0
+        await again.aclose()
+
+    asyncio.run(test())
+
+
 def test_names_have_the_same_slot_in_every_process(tmp_path: Path) -> None:
     async def test() -> None:
         one, other = SharedBoard(tmp_path / "board"), SharedBoard(tmp_path / "board")

@@ -198,11 +198,11 @@ class FallbackBoard(Board):
         if self._clock() >= self._resting_until:
             try:
                 answer = await ask(self._shared)
-            except StateUnavailable:
+            except StateUnavailable as error:
                 self._resting_until = self._clock() + REST_SECONDS
                 if not self._failing:
                     self._failing = True
-                    log.warning("the state store fails: budgets and circuits are this worker's own until it is back")
+                    log.warning("%s; budgets and circuits are this worker's own until it can be had again", error)
             else:
                 if self._failing:
                     self._failing = False
