@@ -29,7 +29,7 @@ from gateway.state.store import StateUnavailable
 from tests.replicas import Gate, Site, caller_key, data, how, in_loop, replicas, until
 from tests.rig.client import Reply
 from tests.rig.plain_http import Answer, Request
-from tests.state_server import state_server
+from tests.state_server import patience, state_server
 
 Work = Callable[[Site], Awaitable[None]]
 
@@ -464,6 +464,33 @@ def test_a_write_that_is_given_up_when_the_server_stops_is_told_too(on: Any) -> 
         await writing
 
     on(work)
+
+
+@pytest.mark.parametrize("store", ["sqlite", "redis"])
+def test_a_write_that_is_given_up_when_the_server_stops_is_noted(
+    on: Any, tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.http.running.GRACE_SECONDS", 0.3)
+
+    async def work(site: Site) -> None:
+        gate = Gate("POST", times=20)
+        site.provider.hold = gate
+        writing = [
+            asyncio.create_task(site.ask("POST", "/v1/opportunities", body={"name": f"N{n}"})) for n in range(20)
+        ]
+        await until(lambda: site.provider.calls["POST"] == 20)
+        site.servers[0].should_exit = True
+        await asyncio.wait(writing)
+        await until(lambda: site.apps[0].gateway.reports is not None and site.apps[0].gateway.reports._closed)
+        told = json.loads((await site.ask("GET", "/v1/outcomes", at=1)).body)["data"]
+        assert len([one for one in told if not one["keyed"]]) == 20
+
+    if store == "sqlite":
+        on(work, limits={"concurrency": 30})
+        return
+    (folder := tmp_path / "valkey").mkdir()
+    with state_server(folder) as server, patience():
+        on(work, state=server.url, limits={"concurrency": 30})
 
 
 def test_a_create_that_is_settled_later_shows_at_once_when_it_is(on: Any) -> None:
