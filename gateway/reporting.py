@@ -62,6 +62,8 @@ class Reports:
 
     def raise_later(self, names: Iterable[str]) -> None:
         """Raise these versions as soon as the board is there, in the running loop."""
+        if self._closed:
+            return
         self._unraised.update(names)
         if self._raising is None or self._raising.done():
             self._raising = asyncio.create_task(self._until_raised(), name="raise versions")
