@@ -782,22 +782,24 @@ def test_a_write_that_could_not_be_told_in_time_is_told_also_after_a_reload(on: 
 # --- a gateway that a reload has replaced, with a write under way ----------------------------------------------------
 
 
-def test_the_end_waits_for_writes_that_were_begun_before_a_reload(on: Any, tmp_path: Path) -> None:
+def test_the_end_waits_for_writes_that_were_begun_before_a_reload(
+    on: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.http.running.GRACE_SECONDS", 1.5)
+
     async def work(site: Site) -> None:
         gate = Gate("POST")
         site.provider.hold = gate
         made = asyncio.create_task(site.ask("POST", "/v1/opportunities", body={"name": "N"}, Idempotency_Key="k"))
         await gate.reached.wait()
         await site.apps[0].exchange(load_config(tmp_path / "config.yaml", {}), {})
-        for task in list(
-            site.servers[0].server_state.tasks
-        ):  # as after the grace: the write goes on without its caller
-            task.cancel()
-        await until(lambda: not site.servers[0].server_state.tasks)
-        ending = asyncio.create_task(site.apps[0].aclose())
-        await asyncio.sleep(0.2)
+        site.servers[0].should_exit = True
+        await until(lambda: not site.servers[0].server_state.tasks)  # after the grace it goes on without its caller
+        await asyncio.sleep(0.3)
         gate.open()
-        await ending
+        reports = site.gateways[0].reports
+        assert reports is not None
+        await until(lambda: reports._closed)
         again = await site.ask("POST", "/v1/opportunities", body={"name": "N"}, Idempotency_Key="k", at=1)
         assert (again.status, again.headers.get("idempotent-replayed")) == (201, "true"), again.body
         assert site.provider.calls["POST"] == 1

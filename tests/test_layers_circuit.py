@@ -232,7 +232,7 @@ async def test_without_the_shared_board_a_worker_goes_by_what_it_knows(caplog: p
         assert len(server.requests) == 3 and connection.circuit[0] == "open"
     assert gone.asked <= 2  # asked once in a while, not at every call
     assert [record.message for record in caplog.records] == [
-        "the board is gone; budgets and circuits are this worker's own until it can be had again"
+        "the state store fails: budgets and circuits are this worker's own until it is back (the board is gone)"
     ]
 
 

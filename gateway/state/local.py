@@ -202,7 +202,9 @@ class FallbackBoard(Board):
                 self._resting_until = self._clock() + REST_SECONDS
                 if not self._failing:
                     self._failing = True
-                    log.warning("%s; budgets and circuits are this worker's own until it can be had again", error)
+                    log.warning(
+                        "the state store fails: budgets and circuits are this worker's own until it is back (%s)", error
+                    )
             else:
                 if self._failing:
                     self._failing = False
