@@ -13,6 +13,11 @@ from gateway.state import clock
 from gateway.steady import letters
 from gateway.strict_json import dumps, loads
 
+CLOCKS = 300.0
+"""How far the clocks of our own machines may be apart at worst."""
+APART = 4.0
+"""How far ahead a mark is set that says that there was more than one such write: further than a look-up allows for."""
+
 
 class _Named(msgspec.Struct):
     """So much of what `About.packed` made as tells the record, however much was written to it."""

@@ -155,6 +155,11 @@ class ToStream:
         return f"the rest comes with --cursor {self.cursor}" if possible else None
 
 
+def _own(path: Path) -> IO[bytes]:
+    """The file, which nobody else may read: it holds customers' data."""
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b")
+
+
 class ToFile:
     """An export to a file, which is there once it is whole.
 
@@ -171,7 +176,7 @@ class ToFile:
         size = self._resumed() if resume else 0
         if not resume:
             self._note.unlink(missing_ok=True)  # before anything that it speaks of is gone
-        self._pages = os.fdopen(os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b")
+        self._pages = _own(self._part)
         self._pages.truncate(size)
         self._pages.seek(size)
         if not size:
@@ -203,7 +208,9 @@ class ToFile:
             return  # the note stays that of the page before, which it takes to come here again
         note = {"of": self._of, "cursor": cursor, "bytes": self._pages.tell(), "records": self.records}
         new = self._note.with_name(f"{self._note.name}.new")
-        new.write_bytes(json.dumps(note).encode())
+        with _own(new) as file:
+            file.truncate(0)
+            file.write(json.dumps(note).encode())
         new.replace(self._note)
 
     def finish(self) -> None:
@@ -211,7 +218,8 @@ class ToFile:
         if self._form == "parquet":
             whole = self._path.with_name(f"{self._path.name}.whole")
             self._pages.seek(0)
-            with whole.open("wb") as file:
+            with _own(whole) as file:
+                file.truncate(0)
                 write_parquet(self._pages, file)
             whole.replace(self._path)
             self._part.unlink()

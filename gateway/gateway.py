@@ -41,12 +41,13 @@ class Gateway:
         self._given = given is not None
         self.reports: Reports | None = None if before is None else before.reports
         if self.reports is None and self.state is not None:
-            self.reports = Reports(self.state.store)
+            self.reports = Reports(self.state)
         board = None if self.state is None else self.state.board
         self.connections = Connections(config, base_urls, SANDBOX_KEY, board)
         keep = config.cache
         self.cache = Cache(keep.ttl, keep.stale_if_error, keep.max_bytes, self.connections.board) if keep.ttl else None
-        self._opportunities = {name: Opportunities(connection) for name, connection in self.connections.items()}
+        later = None if self.reports is None else self.reports.raise_later
+        self._opportunities = {name: Opportunities(one, later) for name, one in self.connections.items()}
         self.idempotency: Idempotency | None = None
         self.settler: Settler | None = None
         self.draining = False
@@ -88,12 +89,15 @@ class Gateway:
             await self.settler.aclose()
         if self.idempotency is not None:
             await self.idempotency.aclose()
-        for opportunities in self._opportunities.values():
-            await opportunities.aclose()
         await self.connections.aclose()
-        if self.state is not None and state:
-            if self.reports is not None:
-                await self.reports.aclose()
+        if state:
+            await self.close_state()
+
+    async def close_state(self) -> None:
+        """Tell the state store what it is still to be told, if that is possible, and let go of it."""
+        if self.reports is not None:
+            await self.reports.aclose()
+        if self.state is not None:
             await self.state.aclose()
 
     def on(self, connection: str) -> Opportunities:

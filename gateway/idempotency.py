@@ -14,10 +14,11 @@ import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import partial
+from math import inf
 from typing import Any, TypeVar
 
 import msgspec
@@ -26,6 +27,7 @@ from gateway.about import About, twin_of
 from gateway.adapter import Call
 from gateway.errors import Problem
 from gateway.ledger import Plan
+from gateway.loop_time import loop_time
 from gateway.metrics import KEYED, STATE_ERRORS
 from gateway.opportunities import Answer
 from gateway.reporting import Report, Reports, changed
@@ -90,6 +92,8 @@ class Write:
     key: str | None = field(repr=False)
     lease: float
     native_id: str = ""
+    deadline: float = inf
+    """Until when whoever asks waits for a look at the provider, by the loop's clock."""
 
     @property
     def repeats(self) -> bool:
@@ -110,6 +114,8 @@ class Guard:
     connection: str = ""
     about: About | None = None
     sent: bool = False
+    again: bool = False
+    """Whether it is sent once more, after a time of which nobody knows what became: so a refusal settles nothing."""
     check: "Callable[[Guard], Awaitable[None]] | None" = None
 
     def planned(self, plan: Plan, account: str) -> None:
@@ -158,7 +164,7 @@ class Idempotency:
     keep: float
     lag: float
     holder: str = field(default_factory=here)
-    look: "Callable[[Claim], Awaitable[None]] | None" = None
+    look: "Callable[[Claim], Coroutine[Any, Any, None]] | None" = None
     _believed: float = 0.0
     _running: set[asyncio.Task[Any]] = field(default_factory=set)
 
@@ -173,18 +179,15 @@ class Idempotency:
         asked = self._asked(write, _digest(write.caller, write.connection, write.key))
         claim, verdict, now = await self._take(asked, write)
         if verdict == "unknown" and self.look is not None:
-            await self.look(claim)
-            claim, verdict, now = await self._take(asked, write)
+            claim, verdict, now = await self._looked(self.look(claim), asked, write)
         KEYED.of(write.connection, "replay" if verdict == "done" else verdict).add()
         if verdict == "done":
             return Course(unpacked(claim.answer), True, time.time() + claim.expires - now)
         if verdict != "mine":
             raise self._told(verdict, claim, write)
         guard.fence, guard.key, guard.check = asked.fence, asked.key, self._check(write)
-        task = asyncio.create_task(self._course(write, guard, work))
-        self._running.add(task)
-        task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
+        guard.again = claim.settled == "repeat"
+        return await asyncio.shield(self._begun(self._course(write, guard, work)))
 
     async def outcomes(self, limit: int, after: Place | None) -> list[Claim]:
         """Writes whose outcome is or was unknown, as `Store.outcomes` has them. Raises `Problem`."""
@@ -217,10 +220,7 @@ class Idempotency:
         except BaseException as error:
             unknown = error.outcome == "unknown" if isinstance(error, Problem) else guard.sent
             if unknown:
-                task = asyncio.create_task(self._note(write, guard))
-                self._running.add(task)
-                task.add_done_callback(self._ended)
-                await asyncio.shield(task)
+                await asyncio.shield(self._begun(self._note(write, guard)))
             raise
 
     async def _note(self, write: Write, guard: Guard) -> None:
@@ -251,7 +251,7 @@ class Idempotency:
         return Claim(
             key=key, fence=secrets.randbits(62), word="claimed", fingerprint=fingerprint, connection=write.connection,
             caller=write.caller, operation=write.operation, holder=self.holder, began=0.0, since=0.0, lease=0.0,
-            keyless=keyless,
+            keyless=keyless, keep=self.keep,
         )  # fmt: skip
 
     async def _take(self, asked: Claim, write: Write) -> tuple[Claim, claims.Verdict, float]:
@@ -260,6 +260,23 @@ class Idempotency:
             return claim, (claim or asked, verdict, now)
 
         return await self._changed(asked.key, take, write.connection)
+
+    async def _looked(
+        self, look: Coroutine[Any, Any, None], asked: Claim, write: Write
+    ) -> tuple[Claim, claims.Verdict, float]:
+        """The same as `_take`, after a look for what became of the write: it goes on without whoever has no more time."""
+        task = self._begun(look)
+        try:
+            await asyncio.wait({task}, timeout=max(0.0, write.deadline - loop_time()))
+            if task.done():
+                task.result()
+            return await self._take(asked, write)
+        except (StateUnavailable, UnsafeStore) as error:
+            problem = self._away(error, write.connection)
+        except Problem as away:
+            problem = away
+        problem.outcome = "unknown"  # nothing was sent now, which says nothing of the time before
+        raise problem
 
     def _told(self, verdict: claims.Verdict, claim: Claim, write: Write) -> Problem:
         if verdict == "in-flight":
@@ -314,7 +331,9 @@ class Idempotency:
             kept = await work()
         except Problem as problem:
             # `applied`: an update that took but could not be read back; a repeat sets the same values once more.
-            if guard.sent and problem.outcome in ("unknown", "applied"):
+            if guard.again and problem.outcome != "applied":
+                problem.outcome = "unknown"
+            if (guard.sent or guard.again) and problem.outcome in ("unknown", "applied"):
                 # Under its key it may be sent again: it is answered, not made twice.
                 problem.retry_after, problem.retryable = problem.retry_after or max(1, round(self.lag)), True
                 await self._write_down(guard.key, lambda held, now: claims.lose(held, guard.fence, now))
@@ -322,7 +341,7 @@ class Idempotency:
                 await self._write_down(guard.key, lambda held, now: claims.release(held, guard.fence))
             raise
         except BaseException:
-            if guard.sent:
+            if guard.sent or guard.again:
                 await self._write_down(guard.key, lambda held, now: claims.lose(held, guard.fence, now))
             else:
                 await self._write_down(guard.key, lambda held, now: claims.release(held, guard.fence))
@@ -367,6 +386,13 @@ class Idempotency:
                 left = f"claim {key[:16]}: how its write ended was not written down: it is unknown, and looked for"
                 self.reports.later(Report(key, transition, lost or left, taken))
                 return None
+
+    def _begun(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """A task that whoever began it may leave: it is waited for at the end."""
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: "asyncio.Task[Any]") -> None:
         self._running.discard(task)

@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from math import inf
 from typing import Literal
 
-from gateway.about import About
+from gateway.about import CLOCKS, About
 from gateway.adapter import Reply
 from gateway.codecs import MISSING
 from gateway.errors import Problem
@@ -27,9 +27,6 @@ from gateway.strict_json import Json
 
 SKEW = 2.0
 """How far the provider's clock may be from where its `Date` header puts it: it may count in whole seconds."""
-CLOCKS = 300.0
-"""How far the clocks of our own machines may be apart at worst: what looks older by less than that may be the record all
-the same."""
 
 Likeness = Literal["same", "alike", "other"]
 
@@ -93,7 +90,7 @@ def _newer_than(about: About, reply: Reply) -> tuple[float, float]:
     except (KeyError, ValueError, TypeError, OverflowError):
         return inf, -inf
     there = theirs - (about.age() - reply.elapsed / 2)
-    return there - SKEW, there - CLOCKS
+    return there - SKEW, there - CLOCKS  # what looks older by less than that may be the record all the same
 
 
 def _instant(value: Json) -> float | None:

@@ -14,11 +14,10 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.about import twin_of
+from gateway.about import APART, CLOCKS, twin_of
 from gateway.adapter import Adapter, Call, CannotSend, Reply, Stage
 from gateway.cache import list_version, record_version
 from gateway.connections import Connection
-from gateway.ending import end
 from gateway.errors import CallFailed, FieldError, Outcome, Problem
 from gateway.explaining import explain
 from gateway.failures import bad_answer, problem_of_denial, problem_of_failure, problem_of_reply
@@ -107,12 +106,11 @@ class Read(msgspec.Struct):
 class Opportunities:
     """The opportunities of one connection."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, later: Callable[[Iterable[str]], None] | None = None) -> None:
+        """`later` raises versions as soon as the board is there (`Reports.raise_later`)."""
         self.connection = connection
         self.name = connection.name
-        self._untold: set[str] = set()
-        """Versions that should have gone up and have not yet."""
-        self._telling: asyncio.Task[None] | None = None
+        self._later = later
         self._stage_names = StageNames(connection)
         self._operations = frozenset(connection.adapter.operations())
         self._ids: tuple[Adapter | None, re.Pattern[str] | None] = None, None
@@ -291,8 +289,17 @@ class Opportunities:
     async def _mark(self, planned: Plan, ask: Ask) -> None:
         """Where no claim stands for a create, a mark does, so that no look-up takes its record for the one of a claim."""
         if (ask.guard is None or not ask.guard.claimed) and callable(getattr(self.adapter, "look_up", None)):
-            twin, at = twin_of(self.name, planned), time.time()
-            await self._tell_before(lambda: self.connection.board.mark(twin, at))
+            twin, board = twin_of(self.name, planned), self.connection.board
+
+            async def mark() -> None:
+                at = time.time()
+                before = await board.mark(twin, at)
+                if (
+                    before > at - CLOCKS
+                ):  # one like it may be under way, or may have been: neither may have the other's record
+                    await board.mark(twin, min(max(before, at) + APART, at + CLOCKS))
+
+            await self._tell_before(mark)
 
     async def _tell_before(self, tell: Callable[[], Awaitable[None]]) -> None:
         """Tell other workers of a write that nothing was sent of yet. Raises `Problem` when they cannot be told."""
@@ -328,25 +335,10 @@ class Opportunities:
             except StateUnavailable:
                 if loop_time() + BUMP_PAUSE >= deadline:
                     log.error("connection %s: a write could not be told to other workers in time", self.name)
-                    self._untold.update(names)
-                    if self._telling is None or self._telling.done():
-                        self._telling = asyncio.create_task(self._tell())
+                    if self._later is not None:
+                        self._later(names)
                     return
                 await asyncio.sleep(BUMP_PAUSE)
-
-    async def _tell(self) -> None:
-        while self._untold:
-            await asyncio.sleep(BUMP_PAUSE)
-            names, self._untold = self._untold, set()
-            try:
-                await self.connection.board.bump(tuple(names))
-            except StateUnavailable:
-                self._untold |= names
-
-    async def aclose(self) -> None:
-        """Give up what could not be told until now."""
-        if self._telling is not None:
-            await end([self._telling])
 
     def _versions(self, native_id: str) -> tuple[str, ...]:
         return (record_version(self.name, native_id), list_version(self.name))
@@ -530,6 +522,11 @@ class Opportunities:
             reply = await connection.send(call, ask.deadline, before=before, urgent=ask.urgent, caller=ask.caller)
         except CallFailed as failure:
             problem = problem_of_failure(failure, call, self.name)
+        except Problem:  # of what is asked before each try: nothing was sent
+            raise
+        except BaseException:  # cancelled, or a defect: it may be on its way
+            ask.wrote = ask.wrote or not call.is_read
+            raise
         else:
             if reply.status >= 400:
                 problem = problem_of_reply(self.adapter, reply, call, self.name, self.connection.secret)

@@ -60,7 +60,9 @@ async def settle(gateway: Gateway, id_: str, *, applied: bool, record: str | Non
     try:
         claim = await _unknown(store, id_)
         if not applied:
-            await store.change(id_, lambda held, now: claims.settle_absent(held, now, keep=keep, how="operator"))
+            await store.change(
+                id_, lambda held, now: claims.settle_absent(held, claim.fence, now, keep=keep, how="operator")
+            )
             SETTLED.of("not_applied", "operator").add()
         else:
             if claim.operation == "create" and not record:

@@ -1,18 +1,21 @@
-"""What the state store is still to be told of writes that have ended: told as soon as it is there, whatever is reloaded."""
+"""What the state is still to be told of writes that have ended: told as soon as it is there, whatever is reloaded."""
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeVar
 
 from gateway.ending import end
 from gateway.metrics import STATE_ERRORS
-from gateway.state.store import RecordTaken, StateUnavailable, Store, Transition, UnsafeStore
+from gateway.state.store import RecordTaken, State, StateUnavailable, Store, Transition, UnsafeStore
 
 log = logging.getLogger("gateway")
 T = TypeVar("T")
 
 REPORT_SECONDS = 0.5
 """How long to wait between tries to write down how a write ended."""
+RAISE_SECONDS = 0.05
+"""How long to wait between tries to raise versions: until then other workers may answer with what was before a write."""
 
 
 class Report(NamedTuple):
@@ -37,10 +40,14 @@ async def changed(store: Store, key: str, transition: Transition[T], taken: Tran
 
 
 class Reports:
-    """Reports that wait for the store. One for each state, which all gateways on it share: a reload leaves it alone."""
+    """Reports that wait for the store, and versions that wait for the board. One for each state, which all gateways on it
+    share: a reload leaves it alone."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, state: State) -> None:
+        self._store, self._board = state.store, state.board
+        self._unraised: set[str] = set()
+        """Versions that should have gone up and have not yet."""
+        self._raising: asyncio.Task[None] | None = None
         self._waiting: dict[asyncio.Task[None], Report] = {}
         self._closed = False
 
@@ -53,9 +60,20 @@ class Reports:
         self._waiting[task] = report
         task.add_done_callback(lambda task: self._waiting.pop(task, None))
 
+    def raise_later(self, names: Iterable[str]) -> None:
+        """Raise these versions as soon as the board is there, in the running loop."""
+        if self._closed:
+            return
+        self._unraised.update(names)
+        if self._raising is None or self._raising.done():
+            self._raising = asyncio.create_task(self._until_raised(), name="raise versions")
+
     async def aclose(self) -> None:
         """Try once more; what cannot be told is logged, and left for others to find out."""
         self._closed = True
+        if self._raising is not None:
+            await end([self._raising])
+            await self._raised()
         waiting, self._waiting = self._waiting, {}
         left = [report for task, report in waiting.items() if not task.done()]
         await end(waiting)
@@ -63,6 +81,20 @@ class Reports:
         for report, made in zip(left, told, strict=True):
             if made is not True:
                 log.error("%s", report.lost)
+
+    async def _until_raised(self) -> None:
+        while self._unraised:
+            await asyncio.sleep(RAISE_SECONDS)
+            await self._raised()
+
+    async def _raised(self) -> None:
+        names, self._unraised = self._unraised, set()  # what comes meanwhile is raised once more
+        try:
+            await self._board.bump(tuple(names))
+        except BaseException as error:
+            self._unraised |= names
+            if not isinstance(error, StateUnavailable):
+                raise
 
     async def _until_made(self, report: Report) -> None:
         made = False

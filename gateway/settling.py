@@ -19,12 +19,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
-from gateway.about import About
+from gateway.about import CLOCKS, About
 from gateway.ending import end
 from gateway.errors import Problem
 from gateway.idempotency import Kept
 from gateway.logs import where
-from gateway.looking import CLOCKS, SKEW, contradicts, likeness_of_update, look_for
+from gateway.looking import SKEW, contradicts, likeness_of_update, look_for
 from gateway.loop_time import deadline_in
 from gateway.metrics import SETTLED, STATE_ERRORS, UNKNOWN
 from gateway.opportunities import Answer, Ask, Opportunities
@@ -190,7 +190,7 @@ class Settler:
         settled = await self.store.change(
             claim.key,
             lambda held, now: claims.found(
-                held, now, answer=kept.packed(), record=kept.record, keep=self.keep, how=how
+                held, claim.fence, now, answer=kept.packed(), record=kept.record, keep=self.keep, how=how
             ),
         )  # fmt: skip
         if settled:
@@ -271,7 +271,8 @@ class Settler:
         marked_by = min(about.sent_at, sent_at)  # whichever way the clock was set meanwhile
         if kept_since > sent_at or marked > marked_by + (SKEW if claim.keyless else -CLOCKS):
             return True  # what came without a key has a mark of its own, of the moment when it was sent
-        return await self.store.now() > claim.began + self.keep - SKEW  # claims of that time may be forgotten
+        keep = min(self.keep, claim.keep or self.keep)  # that was changed since, it may be
+        return await self.store.now() > claim.began + keep - SKEW  # claims of that time may be forgotten
 
     async def _is_taken(self, claim: Claim, native_id: str) -> bool:
         holder = await self.store.holder_of(claim.connection, native_id)
@@ -287,8 +288,12 @@ class Settler:
         needed = ("look_up", "list", "get") if claim.operation == "create" else ("get",)
         if opportunities is None or not claim.about:
             return False
+        try:
+            account = About.unpacked(claim.about).account
+        except (ValueError, LookupError, TypeError):  # a later version wrote it: that one can look
+            return False
         # What another account shows says nothing of this write: it waits until that one is back, or for an operator.
-        if About.unpacked(claim.about).account not in ("", opportunities.connection.account):
+        if account not in ("", opportunities.connection.account):
             return False
         return all(callable(getattr(opportunities.adapter, name, None)) for name in needed)
 

@@ -109,7 +109,7 @@ class Worker:
             await self.change(
                 key,
                 lambda held_, now: claims.found(
-                    held_, now, answer=fence.encode(), record=fence, keep=600, how="look-up"
+                    held_, held.fence, now, answer=fence.encode(), record=fence, keep=600, how="look-up"
                 ),
             )
         else:

@@ -8,6 +8,7 @@ turn one of the checks red. The cache by itself is in `test_cache_alone`.
 import asyncio
 import contextlib
 import json
+import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,9 @@ from gateway import cache as module
 from gateway.adapter import Call
 from gateway.adapter import Reply as ProviderReply
 from gateway.cache import Cache, Served
+from gateway.config import load_config
+from gateway.http import control
+from gateway.http.serving import Alone
 from gateway.opportunities import Opportunities
 from gateway.state.board import SharedBoard
 from gateway.state.sqlite import SqliteStore
@@ -27,7 +31,7 @@ from gateway.state.store import StateUnavailable
 from tests.replicas import Gate, Site, caller_key, data, how, in_loop, replicas, until
 from tests.rig.client import Reply
 from tests.rig.plain_http import Answer, Request
-from tests.state_server import state_server
+from tests.state_server import patience, state_server
 
 Work = Callable[[Site], Awaitable[None]]
 
@@ -449,6 +453,51 @@ def test_a_write_that_half_took_or_whose_outcome_is_unknown_is_told_too(on: Any)
     on(work)
 
 
+def test_a_write_that_is_given_up_when_the_server_stops_is_told_too(on: Any) -> None:
+    async def work(site: Site) -> None:
+        site.provider.before, site.provider.hold = Gate("PUT"), Gate("PUT")
+        writing = asyncio.create_task(site.rename("a", "B", at=0))
+        await site.provider.before.reached.wait()
+        assert await site.name("a", at=1) == "A"  # kept after all were told that something will be written
+        site.provider.before.open()
+        await site.provider.hold.reached.wait()
+        for task in list(site.servers[0].server_state.tasks):  # as after the grace
+            task.cancel()
+        await until(lambda: not site.servers[0].server_state.tasks)
+        assert await site.name("a", at=1) == "B"
+        site.provider.hold.open()
+        await writing
+
+    on(work)
+
+
+@pytest.mark.parametrize("store", ["sqlite", "redis"])
+def test_a_write_that_is_given_up_when_the_server_stops_is_noted(
+    on: Any, tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.http.running.GRACE_SECONDS", 0.3)
+
+    async def work(site: Site) -> None:
+        gate = Gate("POST", times=20)
+        site.provider.hold = gate
+        writing = [
+            asyncio.create_task(site.ask("POST", "/v1/opportunities", body={"name": f"N{n}"})) for n in range(20)
+        ]
+        await until(lambda: site.provider.calls["POST"] == 20)
+        site.servers[0].should_exit = True
+        await asyncio.wait(writing)
+        await until(lambda: site.apps[0].gateway.reports is not None and site.apps[0].gateway.reports._closed)
+        told = json.loads((await site.ask("GET", "/v1/outcomes", at=1)).body)["data"]
+        assert len([one for one in told if not one["keyed"]]) == 20
+
+    if store == "sqlite":
+        on(work, limits={"concurrency": 30})
+        return
+    (folder := tmp_path / "valkey").mkdir()
+    with state_server(folder) as server, patience():
+        on(work, state=server.url, limits={"concurrency": 30})
+
+
 def test_a_create_that_is_settled_later_shows_at_once_when_it_is(on: Any) -> None:
     async def work(site: Site) -> None:
         site.provider.next_id, held = "b", list[Request]()
@@ -729,12 +778,101 @@ def test_a_write_that_could_not_be_told_in_time_is_told_as_soon_as_it_can_be(on:
             assert (await writing).status == 200  # it was done, whoever may know
         site.cache(1)._entries.update(kept)
         assert await site.name("a", at=1) == "B"  # they were told of it before it was sent
-        opportunities = site.gateways[0].on("raze")
-        assert opportunities._telling is not None
-        before = await opportunities.connection.board.versions(["r:raze:a"])
-        await opportunities._telling
-        assert await opportunities.connection.board.versions(["r:raze:a"]) > before
-        assert not opportunities._untold
+        reports, board = site.gateways[0].reports, site.gateways[0].connections.board
+        assert reports is not None and reports._raising is not None
+        before = await board.versions(["r:raze:a"])
+        await reports._raising
+        assert await board.versions(["r:raze:a"]) > before
+        assert not reports._unraised
+
+    on(work)
+
+
+def test_a_write_that_could_not_be_told_in_time_is_told_also_after_a_reload(on: Any, tmp_path: Path) -> None:
+    async def work(site: Site) -> None:
+        gate, away = Gate("PUT"), board_away()
+        site.provider.before = gate
+        writing = asyncio.create_task(site.rename("a", "B", at=0, X_Request_Timeout="0.5"))
+        await gate.reached.wait()
+        assert await site.name("a", at=1) == "A"  # kept after all were told that something will be written
+        with away:
+            gate.open()
+            assert (await writing).status == 200
+            await (await site.apps[0].exchange(load_config(tmp_path / "config.yaml", {}), {}))
+        end = time.monotonic() + 5
+        while await site.name("a", at=1) != "B":
+            assert time.monotonic() < end
+            await asyncio.sleep(0.02)
+
+    on(work)
+
+
+# --- a gateway that a reload has replaced, with a write under way ----------------------------------------------------
+
+
+def test_the_end_waits_for_writes_that_were_begun_before_a_reload(
+    on: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.http.running.GRACE_SECONDS", 1.5)
+
+    async def work(site: Site) -> None:
+        gate = Gate("POST")
+        site.provider.hold = gate
+        made = asyncio.create_task(site.ask("POST", "/v1/opportunities", body={"name": "N"}, Idempotency_Key="k"))
+        await gate.reached.wait()
+        await site.apps[0].exchange(load_config(tmp_path / "config.yaml", {}), {})
+        site.servers[0].should_exit = True
+        await until(lambda: not site.servers[0].server_state.tasks)  # after the grace it goes on without its caller
+        await asyncio.sleep(0.3)
+        gate.open()
+        reports = site.gateways[0].reports
+        assert reports is not None
+        await until(lambda: reports._closed)
+        again = await site.ask("POST", "/v1/opportunities", body={"name": "N"}, Idempotency_Key="k", at=1)
+        assert (again.status, again.headers.get("idempotent-replayed")) == (201, "true"), again.body
+        assert site.provider.calls["POST"] == 1
+        await made
+
+    on(work)
+
+
+def test_nothing_is_under_way_on_any_gateway_before_once_a_reload_is_over(on: Any, tmp_path: Path) -> None:
+    """Else a sandbox that only the first one asks is stopped under its requests."""
+
+    async def work(site: Site) -> None:
+        gate, config = Gate("PUT"), load_config(tmp_path / "config.yaml", {})
+        site.provider.hold = gate
+        writing = asyncio.create_task(site.rename("a", "B"))
+        await gate.reached.wait()
+        await site.apps[0].exchange(config, {})
+        over = await site.apps[0].exchange(config, {})  # of a gateway that nobody has asked anything
+        await asyncio.wait({over}, timeout=0.3)
+        assert not over.done()
+        gate.open()
+        assert (await writing).status == 200
+        await over
+
+    on(work)
+
+
+def test_a_gateway_that_takes_long_to_retire_is_not_given_up(
+    on: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "RETIRE_SECONDS", 0.05)
+
+    async def work(site: Site) -> None:
+        gate, old, config = Gate("PUT"), site.gateways[0], load_config(tmp_path / "config.yaml", {})
+        site.provider.hold = gate
+        writing = asyncio.create_task(site.rename("a", "B"))
+        await gate.reached.wait()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            alone = Alone(control.Setup(control.InForce(tmp_path, config, "127.0.0.1"), listener, "", 0.0, None))
+            over = await site.apps[0].exchange(config, {})
+            await alone._tidy(over)
+        gate.open()
+        assert (await writing).status == 200
+        await over
+        assert old.settler is not None and old.settler._task is not None and old.settler._task.done()
 
     on(work)
 

@@ -309,6 +309,21 @@ def test_once_other_claims_may_be_forgotten_a_record_proves_nothing(
     assert create(gateway, "k", draft("Jane Roe")).json["outcome"] == "unknown"
 
 
+def test_a_longer_keep_brings_back_no_claim_that_may_be_forgotten(
+    raze: Other, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling, "SKEW", 61.0)  # as if it were a minute later
+    with Unlocked(raze) as provider:
+        for keep in ("1m", "24h"):
+            text = config(provider.url, tmp_path, keyed=f"lookup_lag: {test_idempotency.LAG}s, keep: {keep}")
+            with running_gateway(text, tmp_path) as url:
+                if keep == "1m":
+                    with lost(raze, applied=True):
+                        create(url, "k", draft("Jane Roe"))
+                time.sleep(2.5)
+                assert create(url, "k", draft("Jane Roe")).json["outcome"] == "unknown"
+
+
 def test_an_answer_of_the_providers_own_is_kept_though_another_key_has_the_record(gateway: str, raze: Other) -> None:
     raze.fault = lambda: Says(201, {"success": True, "data": raze.records[0]})  # it knows that one already
     first, second = (create(gateway, key, draft("Jane Roe")) for key in "ab")

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from adapters.getraze.sandbox_seeds import seeds
-from gateway.exporting import COLUMNS, cells, write_parquet
+from gateway.exporting import COLUMNS, ToFile, cells, write_parquet
 from gateway.shape import leaf_paths
 from tests.live import SANDBOXES, Says, Seen, StandIn
 from tests.operating import PATIENCE, ROOT, until
@@ -231,6 +231,20 @@ def test_standard_output_goes_on_at_the_cursor_that_its_end_told(provider: Provi
     provider.fails_from = 99
     rest = run("export", "--format", form, "--cursor", cursor)
     assert rest.exit_code == 0 and first.stdout_bytes + rest.stdout_bytes == whole
+
+
+@pytest.mark.parametrize("form", ["ndjson", "csv", "parquet"])
+def test_whatever_is_written_is_its_owners_alone(tmp_path: Path, form: str) -> None:
+    if form == "parquet":
+        pytest.importorskip("pyarrow")
+    of = {"connection": "raze", "filters": {"company": "Acme"}}
+    target = ToFile(tmp_path / "all", form, of, resume=False)
+    target.add([{"id": "raze:1"}], "a cursor")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"all.part": 0o600, "all.resume": 0o600}
+    target.finish()
+    target.close()
+    assert [(path.name, path.stat().st_mode & 0o777) for path in tmp_path.iterdir()] == [("all", 0o600)]
 
 
 def test_what_cannot_be_gone_on_with_is_told(provider: Provider, tmp_path: Path) -> None:

@@ -377,6 +377,54 @@ def test_an_update_or_a_delete_of_unknown_outcome_is_listed_with_its_record(
     assert told["opportunity"] == "raze:opp_0"
 
 
+def patch(url: str, key: str, **headers: str) -> Answer:
+    return send(f"{url}/v1/opportunities/opp_0", "PATCH", json.dumps({"name": "Jane"}), **{"Idempotency-Key": key},
+                **headers)  # fmt: skip
+
+
+def test_a_patch_that_may_have_been_applied_is_unknown_also_where_the_store_forbids_another_try(
+    gateway: str, raze: Raze, tmp_path: Path
+) -> None:
+    create(gateway, "k")
+    held = sqlite3.connect(tmp_path / "state.db", isolation_level=None, check_same_thread=False)
+
+    def lost() -> Says:
+        if not held.in_transaction:
+            held.execute("BEGIN IMMEDIATE")
+        return Says(then="cut")
+
+    raze.fault = lost
+    try:
+        answer = patch(gateway, "p")
+    finally:
+        held.execute("ROLLBACK")
+        held.close()
+    assert raze.records[0]["name"] == "Jane" and answer.json["outcome"] == "unknown", answer.body
+    raze.fault = None
+    assert until_settled(lambda: patch(gateway, "p")).status == 200
+
+
+def test_a_repeat_that_is_not_sent_does_not_say_that_the_patch_before_was_not_applied(
+    raze: Raze, tmp_path: Path
+) -> None:
+    def answer(seen: Seen) -> Says:
+        return Says(then="cut") if raze.fault is not None and seen.method == "GET" else raze(seen)
+
+    provider = StandIn(answer)
+    with provider, running_gateway(config(provider.url, tmp_path), tmp_path) as url:
+        create(url, "k")
+        raze.fault = lambda: Says(then="cut")
+        assert patch(url, "p").json["outcome"] == "unknown"
+        provider.__exit__(None, None, None)  # from here on it refuses connections
+        try:
+            again = patch(url, "p")
+            assert (again.status, again.json["outcome"]) == (503, "unknown"), again.body
+            [listed] = [one for one in ask(f"{url}/v1/outcomes").data if one["operation"] == "update"]
+            assert listed["outcome"] == "unknown"
+        finally:
+            provider.__enter__()
+
+
 def test_a_write_without_a_key_that_is_lost_is_listed_and_settled_too(gateway: str, raze: Raze) -> None:
     raze.fault = lambda: Says(then="cut")
     send(f"{gateway}/v1/opportunities", "POST", json.dumps(DRAFT))
@@ -387,6 +435,17 @@ def test_a_write_without_a_key_that_is_lost_is_listed_and_settled_too(gateway: s
         time.sleep(0.05)
     assert (told[0]["keyed"], told[0]["outcome"], told[0]["opportunity"]) == (False, "applied", "raze:opp_0")
     assert raze.posts == 1
+
+
+def test_of_two_alike_without_a_key_a_moment_apart_neither_gets_the_others_record(gateway: str, raze: Raze) -> None:
+    raze.fault, raze.applies = lambda: Says(then="cut"), False
+    lost = send(f"{gateway}/v1/opportunities", "POST", json.dumps(DRAFT))
+    assert lost.json["outcome"] == "unknown"
+    raze.fault = None
+    assert send(f"{gateway}/v1/opportunities", "POST", json.dumps(DRAFT)).status == 201
+    time.sleep(LAG + 3.0)
+    [told] = ask(f"{gateway}/v1/outcomes").data
+    assert (told["keyed"], told["outcome"]) == (False, "unknown"), told
 
 
 # --- without a look-up ------------------------------------------------------------------------------------------------

@@ -217,11 +217,11 @@ class Gone(LocalBoard):
 
     async def tripped(self, name: str) -> float:
         self.asked += 1
-        raise StateUnavailable
+        raise StateUnavailable("the board is gone")
 
     async def trip(self, name: str, until: float) -> None:
         self.asked += 1
-        raise StateUnavailable
+        raise StateUnavailable("the board is gone")
 
 
 async def test_without_the_shared_board_a_worker_goes_by_what_it_knows(caplog: pytest.LogCaptureFixture) -> None:
@@ -232,7 +232,7 @@ async def test_without_the_shared_board_a_worker_goes_by_what_it_knows(caplog: p
         assert len(server.requests) == 3 and connection.circuit[0] == "open"
     assert gone.asked <= 2  # asked once in a while, not at every call
     assert [record.message for record in caplog.records] == [
-        "the state store fails: budgets and circuits are this worker's own until it is back"
+        "the state store fails: budgets and circuits are this worker's own until it is back (the board is gone)"
     ]
 
 

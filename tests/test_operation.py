@@ -192,6 +192,17 @@ def test_what_needs_a_restart_is_said_and_kept_and_sandboxes_come_and_go(pair: S
     assert ask(f"{pair.url}{RECORD}", headers={**bearer(NEW), "X-CRM-Connection": "more"}).status == 404
 
 
+def test_a_reload_does_not_begin_to_keep_what_workers_cannot_tell_each_other_of(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"{SANDBOXES}state: off\ncache: {{ttl: 0s}}\n")
+    with Server(tmp_path, "--workers", "2") as server:
+        assert ask(f"{server.url}{RECORD}").headers["x-cache"] == "bypass"
+        config.write_text(f"{SANDBOXES}state: off\n")
+        done = server.reload("--pid-file", str(tmp_path / "crm-gateway.pid"))
+        assert (done.returncode, "cannot tell each other of writes" in done.stderr) == (1, True), done.stderr
+        assert ask(f"{server.url}{RECORD}").headers["x-cache"] == "bypass"
+
+
 def test_workers_go_with_a_parent_that_was_killed_and_leave_the_port(pair: Server) -> None:
     until(lambda: len(pair.children()) == 3)
     children, port = pair.children(), pair.port

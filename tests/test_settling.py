@@ -23,8 +23,10 @@ from click.testing import CliRunner
 from gateway import settling
 from gateway.about import About
 from gateway.cli import main
+from gateway.idempotency import Kept, kept
 from gateway.ledger import Plan, Sent
 from gateway.settling import LONGEST, Settler
+from gateway.state import claims
 from gateway.state.claims import Claim
 from gateway.state.opening import state_of
 from tests.live import Says, Seen, StandIn, ask, assert_problem, fields_of, running_gateway, send
@@ -61,16 +63,16 @@ def lost(key: str, connection: str, *, age: float = 0.0, word: str = "unknown") 
     )  # fmt: skip
 
 
-async def put(url: str, claims: Iterable[Claim], folder: Path) -> None:
+async def put(url: str, those: Iterable[Claim], folder: Path) -> None:
     """The state holds these."""
     state = state_of(url or "sqlite:///gateway.db", folder)
     assert state is not None
     store = state.store
     await store.open()
-    kept = list(claims)
-    for first in range(0, len(kept), 32):
+    many = list(those)
+    for first in range(0, len(many), 32):
         await asyncio.gather(
-            *(store.change(one.key, lambda held, now, new=one: (new, None)) for one in kept[first : first + 32])  # type: ignore[misc]  # a default has no type
+            *(store.change(one.key, lambda held, now, new=one: (new, None)) for one in many[first : first + 32])  # type: ignore[misc]  # a default has no type
         )
     await store.aclose()
 
@@ -123,6 +125,36 @@ def test_thousands_that_nobody_can_look_at_hide_nothing(state: str, raze: Raze, 
             until(lambda: "crm_gateway_unknown_writes 2261" in ask(f"{url}/metrics").body.decode())
             listed = CliRunner().invoke(main, ["outcomes", "--json", "--config", str(tmp_path / "config.yaml")])
             assert len(json.loads(listed.stdout)["data"]) == 2_262
+
+
+async def damage(url: str, *keys: str) -> None:
+    """What the state holds of these claims is nothing that this version can read."""
+    if url.startswith("sqlite"):
+        with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as file:
+            for key in keys:
+                file.execute("UPDATE claims SET claim = x'c1' WHERE key = ?", (key,))
+        return
+    state = state_of(url, Path("/"))
+    assert state is not None
+    server = cast(Any, state.store)._server
+    for key in keys:
+        await server.ask("HSET", f"{server._address.prefix}claim:{key}", "claim", b"\xc1")
+    await state.store.aclose()
+
+
+def test_a_claim_that_cannot_be_read_hides_no_other_and_stays(state: str, raze: Raze, tmp_path: Path) -> None:
+    """As where a later version wrote it, and this one was put back."""
+    bad = [lost(f"bad{n}", "raze", age=n) for n in (0, 1, 2)]
+    strange = replace(lost("strange", "raze", age=1.5), about=b'{"of": "a later version"}')
+    good = [lost("good", "raze", age=3.0), lost("begun", "raze", word="claimed")]
+    asyncio.run(put(state, (*bad, strange, *good), tmp_path))
+    asyncio.run(damage(state, "bad0", "bad1", "bad2"))
+    with StandIn(raze) as provider, running_gateway(config(state=state, raze=provider.url), tmp_path) as url:
+        until(lambda: outcomes(url, id="good", outcome="not_applied"))
+        assert {one["id"]: one["outcome"] for one in outcomes(url)} == {"good": "not_applied", "strange": "unknown"}
+        first = ask(f"{url}/v1/outcomes?limit=1").json
+        assert [one["id"] for one in first["data"]] == ["strange"] and first["page"]["next_cursor"]
+        until(lambda: "crm_gateway_unknown_writes 4" in ask(f"{url}/metrics").body.decode())  # they are not lost
 
 
 def test_outcomes_come_in_pages_that_are_asked_for_rightly(raze: Raze, tmp_path: Path) -> None:
@@ -205,6 +237,64 @@ def test_whoever_asks_again_need_not_wait_for_the_turn(raze: Raze, tmp_path: Pat
         until(lambda: create(url, "k").status == 201)
 
 
+async def put_off(folder: Path) -> None:
+    """The turn of the one open claim is far away: nobody looks for it who is not asked."""
+    state = state_of("sqlite:///gateway.db", folder)
+    assert state is not None
+    [claim] = await state.store.open_claims()
+    await state.store.change(claim.key, lambda held, now: (replace(held or claim, turn=now + 1e6), None))
+    await state.store.aclose()
+
+
+def test_a_repeat_whose_look_finds_the_store_away_is_told_so_and_that_nothing_is_known(
+    raze: Raze, tmp_path: Path
+) -> None:
+    held: list[locked] = []
+    armed = threading.Event()
+
+    def answer(seen: Seen) -> Says:
+        if armed.is_set() and not held:
+            held.append(locked(tmp_path / "gateway.db"))
+            held[0].__enter__()
+        return raze(seen)
+
+    raze.fault, raze.applies = lambda: Says(then="cut"), False
+    with StandIn(answer) as provider, running_gateway(config(raze=provider.url), tmp_path) as url:
+        assert create(url, "k").json["outcome"] == "unknown"
+        asyncio.run(put_off(tmp_path))
+        time.sleep(1.0)  # a look that had begun has ended, and those that are asked for are kept apart
+        armed.set()
+        try:
+            problem = assert_problem(create(url, "k"), 503, "state-store-unavailable")
+            assert problem["outcome"] == "unknown"  # nothing is sent by this request; of the one before nobody knows
+        finally:
+            held[0].__exit__()
+        raze.fault = None
+        until(lambda: create(url, "k").status == 201)
+        assert len(raze.records) == 1
+
+
+def test_a_look_that_takes_long_holds_up_nobody_beyond_his_own_time(raze: Raze, tmp_path: Path) -> None:
+    slow = threading.Event()
+
+    def answer(seen: Seen) -> Says:
+        if seen.method == "GET" and slow.is_set():
+            time.sleep(3.0)
+        return raze(seen)
+
+    raze.fault = lambda: Says(then="cut")
+    with StandIn(answer) as provider, running_gateway(config(raze=provider.url), tmp_path) as url:
+        slow.set()
+        create(url, "k")
+        asyncio.run(put_off(tmp_path))
+        time.sleep(1.0)
+        began = time.monotonic()
+        problem = assert_problem(create(url, "k", **{"X-Request-Timeout": "0.5"}), 504, "provider-timeout")
+        assert problem["outcome"] == "unknown"
+        assert time.monotonic() - began < 2.0
+        until(lambda: outcomes(url, outcome="applied"))  # it went on without him
+
+
 def test_a_provider_that_says_nothing_delays_no_other(state: str, raze: Raze, tmp_path: Path) -> None:
     asyncio.run(put(state, [lost(f"dead{n}", "dead") for n in range(40)], tmp_path))
     over, ended = threading.Event(), list[str]()
@@ -250,6 +340,32 @@ def test_a_holder_that_only_its_machine_knows_to_be_dead_is_found_so_whoever_loo
         assert all(asyncio.run(is_seen()) for _ in range(5))
         known.append("elsewhere")
         until(lambda: outcomes(url, outcome="not_applied"))
+
+
+def test_a_look_that_ends_late_settles_no_later_write_of_the_same_key(state: str, tmp_path: Path) -> None:
+    """Meanwhile others found the first one absent, the key was free, and another create under it was lost as well."""
+
+    async def work() -> None:
+        first = lost("k", "raze")
+        await put(state, [first], tmp_path)
+        opened = state_of(state, tmp_path)
+        assert opened is not None
+        store = opened.store
+        asked = replace(first, fence=2, fingerprint="another draft", about=b"")
+        for step in (
+            lambda held, now: claims.settle_absent(held, 1, now, keep=60, how="look-up"),
+            lambda held, now: claims.take(held, asked, now, lease=60),
+            lambda held, now: claims.send(held, 2, now, lease=60, about=first.about, twin="t"),
+            lambda held, now: claims.lose(held, 2, now),
+        ):
+            await store.change("k", step)
+        settler = Settler(store, 0.3, 60, lambda _: None, kept)
+        assert not await settler.settle_found(first, Kept(201, b"{}", (), "opp_0"), "look-up")
+        held = await store.claim("k")
+        assert held is not None and (held.word, held.fence) == ("unknown", 2)
+        await store.aclose()
+
+    asyncio.run(work())
 
 
 # --- a reload, and the end, while the store is away -------------------------------------------------------------------

@@ -168,7 +168,8 @@ class Machine(RuleBasedStateMachine):
     @rule(key=key, record=record, keep=soon)
     def find(self, key: str, record: str, keep: float) -> None:
         self.change(
-            key, lambda held, now: claims.found(held, now, answer=b"[]", record=record, keep=keep, how="operator")
+            key,
+            lambda held, now: claims.found(held, 1, now, answer=b"[]", record=record, keep=keep, how="operator"),
         )
 
     @rule(key=key)

@@ -75,10 +75,10 @@ def test_a_mark_is_seen_by_all_and_lost_with_the_board_only(url: str) -> None:
     async def test(one: Board, other: Board) -> None:
         before = time.time()
         assert (await one.marked("a"))[0] == (await other.marked("b"))[0] == 0.0
-        await one.mark("a", 1764000000.125)
+        assert await one.mark("a", 1764000000.125) == 0.0
         mark, since = await other.marked("a")
         assert mark == 1764000000.125 and since <= before + 1
-        await other.mark("a", 1764000001.0)
+        assert await other.mark("a", 1764000001.0) == 1764000000.125
         assert [(await board.marked(name))[0] for board in (one, other) for name in "ab"] == [1764000001.0, 0.0] * 2
 
     run(url, test)
@@ -300,6 +300,30 @@ def test_a_file_that_is_no_board(tmp_path: Path) -> None:
 
     asyncio.run(test())
     asyncio.run(closed())
+
+
+def test_names_that_are_no_more_are_given_up_where_nobody_else_has_the_board(tmp_path: Path) -> None:
+    """Each address and credential that a connection ever had takes some, and they would run out."""
+
+    async def test() -> None:
+        path = tmp_path / "board"
+        one = SharedBoard(path)
+        await one.open()
+        for name in range(NAMES):
+            await one.trip(f"circuit{name}", 1.0)
+        before = await one.versions(["a"])
+        other = SharedBoard(path)
+        await other.open()  # beside it nothing is given up
+        assert await other.versions(["a"]) == before and await other.tripped("circuit7") == 1.0
+        await other.aclose()
+        await one.aclose()
+        again = SharedBoard(path)
+        await again.open()
+        assert await again.spend("new", 9, 60.0) is not None
+        assert await again.versions(["a"]) > before and await again.tripped("circuit7") == 0.0
+        await again.aclose()
+
+    asyncio.run(test())
 
 
 def test_names_have_the_same_slot_in_every_process(tmp_path: Path) -> None:

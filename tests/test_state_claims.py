@@ -88,6 +88,20 @@ def test_an_unknown_write_runs_again_only_when_it_may_and_its_holder_sends_no_mo
     assert verdict == "mine" and new is not None and new.settled == "repeat"
 
 
+def test_a_repeat_that_dies_before_it_sends_leaves_the_write_unknown_as_it_was() -> None:
+    held = a_claim("unknown", finished=True, about=b"what was sent", twin="t")
+    again, _ = take(held, may_repeat=True)
+    assert again is not None and (again.word, again.about, again.twin) == ("claimed", b"what was sent", "t")
+    left, is_over = claims.expire_lease(again, NOW + 11)
+    assert (
+        is_over and left is not None and (left.word, left.finished, left.about) == ("unknown", True, b"what was sent")
+    )
+    assert left.settled == ""
+    assert claims.send(left, again.fence, NOW + 12, lease=10, about=b"", twin="")[1] is False
+    taken, verdict = take(again, NOW + 11, a_claim(fence=3), may_repeat=True)
+    assert verdict == "mine" and taken is not None and (taken.settled, taken.about) == ("repeat", b"what was sent")
+
+
 def send(held: Claim | None, fence: int = 1, now: float = NOW) -> tuple[Claim | None, bool]:
     return claims.send(held, fence, now, lease=10, about=b"about", twin="twin")
 
@@ -189,8 +203,8 @@ def test_a_look_up_counts_once_and_not_when_another_has_overtaken_it() -> None:
 @pytest.mark.parametrize("word", WORDS)
 def test_only_what_is_unknown_is_settled(word: Word) -> None:
     settling: list[Callable[[Claim | None], tuple[Claim | None, bool]]] = [
-        lambda held: claims.found(held, NOW, answer=b"a", record="1", keep=9, how="operator"),
-        lambda held: claims.settle_absent(held, NOW, keep=9, how="operator"),
+        lambda held: claims.found(held, 1, NOW, answer=b"a", record="1", keep=9, how="operator"),
+        lambda held: claims.settle_absent(held, 1, NOW, keep=9, how="operator"),
     ]
     for settle in settling:
         new, settled = settle(a_claim(word))

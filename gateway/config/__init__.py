@@ -20,7 +20,7 @@ from gateway.config.models import (
     LimitsConfig,
     ServerConfig,
 )
-from gateway.config.rules import check_exposure
+from gateway.config.rules import check_exposure, check_sharing
 from gateway.config.schema import config_schema
 from gateway.config.values import CONNECTION
 
@@ -38,6 +38,7 @@ __all__ = [
     "Mistake",
     "ServerConfig",
     "check_exposure",
+    "check_sharing",
     "config_schema",
     "is_loopback",
     "load_config",

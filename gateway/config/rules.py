@@ -20,6 +20,13 @@ def check_exposure(config: Config, host: str) -> str | None:
     return None if config.callers else _exposed(host)
 
 
+def check_sharing(config: Config, workers: int) -> str | None:
+    """Why so many workers must not serve this configuration, None if they may."""
+    if config.state != "off" or not config.cache.ttl or workers == 1:
+        return None
+    return "several workers with `state: off` cannot tell each other of writes: set `cache: {ttl: 0s}`, or a state"
+
+
 def _exposed(host: str) -> str | None:
     if is_loopback(host):
         return None

@@ -114,6 +114,8 @@ class App:
     def __init__(self, gateway: Gateway, routes: tuple[Route, ...]) -> None:
         self.gateway = gateway
         self._use = _Use()
+        self._retiring: set[asyncio.Task[None]] = set()
+        """Gateways before, which end what is under way on them and then close."""
         self.routes = routes
         self._load = Load(*_bounds(gateway))
         self._fixed: dict[str, dict[str, Route]] = {}
@@ -131,8 +133,9 @@ class App:
     async def exchange(self, config: Config, base_urls: dict[str, str]) -> asyncio.Task[None]:
         """New requests are answered by a gateway on this configuration, and held to its limits together with the others.
 
-        The task ends when those under way on the old one have, and it is closed. The state store is handed over, with what
-        it is still to be told: both use the same one. Raises what opening the new one does; then nothing has changed.
+        The task ends when those under way on the old one and on those before have, and they are closed. The state store is
+        handed over, with what it is still to be told: both use the same one. Raises what opening the new one does; then
+        nothing has changed.
         """
         old, use = self.gateway, self._use
         new = Gateway(config, base_urls, old)
@@ -141,13 +144,20 @@ class App:
         self.gateway, self._use = new, _Use()
         self._load.bound(*_bounds(new))
 
+        earlier = set(self._retiring)
+
         async def retire() -> None:
             if use.requests:
                 use.over = asyncio.Event()
                 await use.over.wait()
             await old.aclose(state=False)
+            if earlier:
+                await asyncio.wait(earlier)
 
-        return asyncio.create_task(retire(), name="retire a gateway")
+        task = asyncio.create_task(retire(), name="retire a gateway")
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+        return task
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -172,7 +182,10 @@ class App:
 
     async def aclose(self) -> None:
         """Close the gateway, and hand in what is traced."""
-        await self.gateway.aclose()
+        try:  # the state last: those before have writes to tell it of, too
+            await asyncio.gather(self.gateway.aclose(state=False), *self._retiring)
+        finally:
+            await self.gateway.close_state()
         if spans.tracer is not None:
             await asyncio.to_thread(spans.stop)
         metrics.WORKERS.of().drop()

@@ -15,7 +15,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.config import Config, ConfigError, check_exposure, load_config
+from gateway.config import Config, ConfigError, check_exposure, check_sharing, load_config
 from gateway.gateway import Gateway
 from gateway.http.pidfile import PidFile
 from gateway.sandboxes import NoSandbox, Sandboxes
@@ -45,6 +45,7 @@ class InForce:
     path: Path
     config: Config
     host: str
+    workers: int = 1
     sandboxes: Sandboxes = field(default_factory=Sandboxes)
     base_urls: dict[str, str] = field(default_factory=dict)
 
@@ -69,6 +70,9 @@ class InForce:
             if new.state != self.config.state:
                 waits.append("state")
             new = new.model_copy(update={"server": self.config.server, "state": self.config.state})
+            unshared = check_sharing(new, self.workers)
+            if unshared:
+                raise NotReloaded(unshared)
             base_urls = self.sandboxes.start(new)
             Gateway(new, base_urls)  # whatever cannot be built is found here, and not by a worker
         except ConfigError as error:
@@ -182,6 +186,6 @@ class Control(abc.ABC):
 
     async def _tidy(self, over: Awaitable[None]) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(over, RETIRE_SECONDS)
+            await asyncio.wait_for(asyncio.shield(over), RETIRE_SECONDS)  # it goes on, to the end of what is under way
         async with self._reloading:
             await asyncio.to_thread(self.in_force.sandboxes.keep, self.in_force.config)

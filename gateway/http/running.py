@@ -28,6 +28,8 @@ GRACE_SECONDS = 15.0
 """How long requests under way may take to end once nothing new is taken."""
 _FRESH_SECONDS = 1.0
 """How long a connection that has not asked anything yet may take to do so once nothing new is taken."""
+_LAST_SECONDS = 2.0
+"""How long a request that was given up may take to end."""
 _STEP = 0.02
 CLOSE_SECONDS = 5.0
 YOUNG_OBJECTS = 10_000
@@ -138,13 +140,17 @@ class Running(uvicorn.Server):
             for connection in self._connections():
                 connection.end(passed > _FRESH_SECONDS)
             await asyncio.sleep(_STEP)
-        for task in list(state.tasks):
+        given_up = list(state.tasks)
+        for task in given_up:
             task.cancel()
         for connection in self._connections():
             connection.transport.abort()
         if not self.force_exit:
             try:
-                await asyncio.wait_for(self.app.aclose(), GRACE_SECONDS)
+                async with asyncio.timeout(GRACE_SECONDS):
+                    if given_up:  # each has to say what became of its write
+                        await asyncio.wait(given_up, timeout=_LAST_SECONDS)
+                    await self.app.aclose()
             except TimeoutError:
                 log.error("writes under way did not end within %.0f seconds and are given up", GRACE_SECONDS)
 

@@ -59,7 +59,7 @@ def serve(config: Config, how: Serving) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):  # until the server has handlers of its own
         signal.signal(number, lambda *_: sys.exit(0))
     _raise_file_limit()
-    in_force = InForce(how.path, config, how.host)
+    in_force = InForce(how.path, config, how.host, how.workers)
     with listening(how.host, how.port) as sock, contextlib.ExitStack() as stack:
         pid = _pid_file(config, how)
         if pid is not None:

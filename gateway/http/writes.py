@@ -60,7 +60,7 @@ async def written(
     write = Write(
         caller=context.caller.name, connection=opportunities.name, operation=operation,
         method=context.scope["method"], route=context.route.path.replace("{id}", native_id), body=body, key=key,
-        lease=opportunities.connection.timeout + lease, native_id=native_id,
+        lease=opportunities.connection.timeout + lease, native_id=native_id, deadline=ask.deadline,
     )  # fmt: skip
     guard = Guard(operation=operation, native_id=native_id, connection=opportunities.name,
                   explain=ask.explain, raw=ask.raw)  # fmt: skip

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from gateway.adapter import Adapter, Call, Reply
-from gateway.errors import BadAnswer, CallFailed, MaybeSent, NeverSent
+from gateway.errors import BadAnswer, CallFailed, MaybeSent, NeverSent, Problem
 from gateway.failures import LONGEST_WAIT, wait_told
 from gateway.layers.patience import Patience
 from gateway.layers.trip import Send, Trip
@@ -101,6 +101,10 @@ def repeating(send: Send, adapter: Callable[[], Adapter]) -> Send:
             except CallFailed as failure:
                 # Raised again from here, it and its frames would hold each other, and in them whatever was received.
                 outcome = failure.with_traceback(None)
+            except Problem:  # what is asked before each try forbids this one
+                if doubt is None:
+                    raise
+                break
             else:
                 patience.note(call, outcome)
                 if outcome.status < 400:

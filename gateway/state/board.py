@@ -129,8 +129,10 @@ class SharedBoard(Board):
         board = self._board()
         return float(board.circuits[board.slot("circuit\0" + name)])
 
-    async def mark(self, name: str, at: float) -> None:
-        self._board().marks[crc32(name.encode()) % MARKS] = at
+    async def mark(self, name: str, at: float) -> float:
+        marks, slot = self._board().marks, crc32(name.encode()) % MARKS
+        before, marks[slot] = float(marks[slot]), at
+        return before
 
     async def marked(self, name: str) -> tuple[float, float]:
         board = self._board()

@@ -28,6 +28,9 @@ COLUMNS = 160
 reload needs none, nor has the process that stands by a column before it serves."""
 VERSIONS = 4096
 NAMES = 1024
+CROWDED = NAMES * 3 // 4
+"""From so many names on it is begun anew where nobody else uses it: names of credentials and addresses that are no more are
+never given up."""
 MARKS = 16384
 
 _MAGIC = b"crm-gateway board"
@@ -116,12 +119,17 @@ class BoardFile:
             raise StateUnavailable(f"the state board cannot be shared here: {error.strerror}") from None
 
     def _begin(self) -> None:
-        head = os.pread(self._file, 40, 0)
-        if head[:24] == _head() and os.fstat(self._file).st_size >= _AT_NAMES:
+        head, size = os.pread(self._file, 40, 0), os.fstat(self._file).st_size
+        whole = head[:24] == _head() and size >= _AT_NAMES
+        if whole and size < _AT_NAMES + CROWDED * _DIGEST:
             return
         if head.strip(b"\0") and not head.startswith(_MAGIC):
             raise StateUnusable("the state board's file is another program's: move it away")
-        if not all(try_lock(self._file, column) for column in range(COLUMNS)):
+        if not all([try_lock(self._file, column) for column in range(COLUMNS)]):
+            if whole:  # it is used: those who have it go on with the names that are left
+                for column in range(COLUMNS):
+                    unlock(self._file, column)
+                return
             raise StateUnavailable("the state board is used by another version of crm-gateway: stop that one first")
         # Nobody else has it open, nor can open it now: a board may forget.
         for column in range(COLUMNS):

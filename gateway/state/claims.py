@@ -68,6 +68,8 @@ class Claim:
     """How a claim that was unknown was settled: `holder`, `look-up`, `operator` or `repeat`; empty if it never was."""
     turn: float = 0.0
     """When an `unknown` claim is to be looked at again by whoever settles."""
+    keep: float = 0.0
+    """For how long claims that are done were kept when it began; 0: a version wrote it that did not say so."""
 
 
 def take(
@@ -88,13 +90,15 @@ def take(
     if held.word == "absent":
         return (fresh, "mine") if held.told else (replace(held, told=True), "absent")
     if held.word == "claimed":
-        return (held, "in-flight") if held.lease > now else (fresh, "mine")
+        # What a repeat took over that was not known before still is not.
+        before = replace(fresh, settled=held.settled, about=held.about, twin=held.twin)
+        return (held, "in-flight") if held.lease > now else (before, "mine")
     if held.word == "sending":
         if held.lease > now:
             return held, "in-flight"
-        return replace(held, word="unknown", since=now, turn=now), "unknown"
+        return replace(held, word="unknown", since=now, turn=now, settled=""), "unknown"
     if may_repeat and held.finished:
-        return replace(fresh, settled="repeat"), "mine"
+        return replace(fresh, settled="repeat", about=held.about, twin=held.twin), "mine"
     return held, "unknown"
 
 
@@ -136,7 +140,7 @@ def lose(held: Claim | None, fence: int, now: float) -> tuple[Claim | None, bool
     if held is None or held.fence != fence or held.word not in ("claimed", "sending", "unknown"):
         return held, False
     since = held.since if held.word == "unknown" else now
-    return replace(held, word="unknown", since=since, finished=True, turn=now), True
+    return replace(held, word="unknown", since=since, finished=True, turn=now, settled=""), True
 
 
 def release(held: Claim | None, fence: int) -> tuple[Claim | None, bool]:
@@ -150,7 +154,11 @@ def expire_lease(held: Claim | None, now: float) -> tuple[Claim | None, bool]:
     """A claim whose holder let its lease pass: one that sent may be unknown from now on, one that did not is gone."""
     if held is None or held.lease > now or held.word not in ("claimed", "sending"):
         return held, False
-    return (None if held.word == "claimed" else replace(held, word="unknown", since=now, turn=now)), True
+    if held.word == "claimed" and held.settled != "repeat":
+        return None, True
+    # A repeat that did not send leaves what it found: the write before it is still unknown, and its holder was finished.
+    finished = held.finished or held.word == "claimed"
+    return replace(held, word="unknown", since=now, turn=now, finished=finished, settled=""), True
 
 
 def bury(held: Claim | None, holder: str, now: float) -> tuple[Claim | None, bool]:
@@ -182,10 +190,10 @@ def turn_of(claim: Claim) -> float:
 
 
 def found(
-    held: Claim | None, now: float, *, answer: bytes, record: str, keep: float, how: str
+    held: Claim | None, fence: int, now: float, *, answer: bytes, record: str, keep: float, how: str
 ) -> tuple[Claim | None, bool]:
-    """The write was applied: the claim is done."""
-    if held is None or held.word != "unknown":
+    """The write with this fence was applied: the claim is done."""
+    if held is None or held.fence != fence or held.word != "unknown":
         return held, False
     return replace(
         held, word="done", since=now, answer=answer, record=record, expires=now + keep, settled=how, about=b""
@@ -210,9 +218,9 @@ def missed(
     return _absent(held, now, keep, "look-up"), True
 
 
-def settle_absent(held: Claim | None, now: float, *, keep: float, how: str) -> tuple[Claim | None, bool]:
-    """Somebody who can know says that the write was not applied."""
-    if held is None or held.word != "unknown":
+def settle_absent(held: Claim | None, fence: int, now: float, *, keep: float, how: str) -> tuple[Claim | None, bool]:
+    """Somebody who can know says that the write with this fence was not applied."""
+    if held is None or held.fence != fence or held.word != "unknown":
         return held, False
     return _absent(held, now, keep, how), True
 

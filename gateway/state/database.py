@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import inf
 from pathlib import Path
+from typing import Any
 
 from gateway.state import clock
 from gateway.state.claims import Claim, turn_of
-from gateway.state.packing import forgotten_at, pack, unpack, was_settled
+from gateway.state.packing import forgotten_at, pack, readable, unpack, was_settled
 from gateway.state.store import Place, RecordTaken, StateUnavailable, StateUnusable, UnsafeStore, failed
 
 VERSION = 2
@@ -225,7 +226,9 @@ class Database:
         are unknown, and so many that are not."""
         place = "row_number() OVER (PARTITION BY connection, word = 'unknown' ORDER BY turn, key) AS place"
         known = f"SELECT claim, turn, key, {place} FROM claims WHERE over IS NULL AND turn <= ?"
-        return [*self._unpacked(f"SELECT claim FROM ({known}) WHERE place <= ? ORDER BY turn, key", now, each)]
+        return [
+            *readable(self._rows(f"SELECT key, claim FROM ({known}) WHERE place <= ? ORDER BY turn, key", now, each))
+        ]
 
     def unknown(self) -> int:
         """How many claims are unknown."""
@@ -237,27 +240,35 @@ class Database:
 
     def outcomes(self, now: float, limit: int, after: Place | None) -> list[Claim]:
         """Claims that are unknown, then those that were; of each the latest first, and only those after this place."""
-        latest = "ORDER BY since DESC, key DESC LIMIT ?"
         before = (inf, "") if after is None else (after.since, after.key)
-        unknown: list[Claim] = []
+        found: list[Claim] = []
         if after is None or not after.settled:
-            where = f"over IS NULL AND word = 'unknown' AND (since, key) < (?, ?) {latest}"
-            unknown = [*self._claims(where, *before, limit)]
+            found += self._latest("over IS NULL AND word = 'unknown'", before, limit)
             before = (inf, "")
-        settled = self._claims(
-            f"settled = 1 AND (over IS NULL OR over > ?) AND (since, key) < (?, ?) {latest}",
-            now, *before, limit - len(unknown),
-        )  # fmt: skip
-        return [*unknown, *settled]
+        return found + self._latest("settled = 1 AND (over IS NULL OR over > ?)", before, limit - len(found), now)
+
+    def _latest(self, where: str, before: tuple[float, str], most: int, *values: object) -> list[Claim]:
+        """Of these claims the latest before that place. What cannot be read takes no other's room."""
+        found: list[Claim] = []
+        while (left := most - len(found)) > 0:
+            rows = self._rows(
+                f"SELECT key, claim, since FROM claims WHERE {where} AND (since, key) < (?, ?) "
+                "ORDER BY since DESC, key DESC LIMIT ?",
+                *values, *before, left,
+            )  # fmt: skip
+            found += readable((key, packed) for key, packed, _ in rows)
+            if len(rows) < left:
+                break
+            before = rows[-1][2], rows[-1][0]
+        return found
 
     def _claims(self, where: str, *values: object) -> Iterator[Claim]:
-        return self._unpacked(f"SELECT claim FROM claims WHERE {where}", *values)
-
-    def _unpacked(self, query: str, *values: object) -> Iterator[Claim]:
-        with told():
-            rows = self._sql.execute(query, values).fetchall()
-        for [packed] in rows:
+        for [packed] in self._rows(f"SELECT claim FROM claims WHERE {where}", *values):
             yield unpack(packed)
+
+    def _rows(self, query: str, *values: object) -> list[Any]:
+        with told():
+            return self._sql.execute(query, values).fetchall()
 
     def close(self) -> None:
         """Let go of the file."""

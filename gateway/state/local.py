@@ -94,9 +94,10 @@ class LocalBoard(Board):
         """Until when it is open, as it was tripped."""
         return self._until.get(name, 0.0)
 
-    async def mark(self, name: str, at: float) -> None:
+    async def mark(self, name: str, at: float) -> float:
         """Set a mark."""
-        self._marks[_slot(name)] = at
+        before, self._marks[_slot(name)] = self._marks[_slot(name)], at
+        return before
 
     async def marked(self, name: str) -> tuple[float, float]:
         """As it was marked last."""
@@ -182,9 +183,9 @@ class FallbackBoard(Board):
         """As the shared board says, or as this process knows."""
         return await self._either(lambda board: board.tripped(name))
 
-    async def mark(self, name: str, at: float) -> None:
+    async def mark(self, name: str, at: float) -> float:
         """As the shared board does it."""
-        await self._shared.mark(name, at)
+        return await self._shared.mark(name, at)
 
     async def marked(self, name: str) -> tuple[float, float]:
         """As the shared board says it."""
@@ -198,11 +199,13 @@ class FallbackBoard(Board):
         if self._clock() >= self._resting_until:
             try:
                 answer = await ask(self._shared)
-            except StateUnavailable:
+            except StateUnavailable as error:
                 self._resting_until = self._clock() + REST_SECONDS
                 if not self._failing:
                     self._failing = True
-                    log.warning("the state store fails: budgets and circuits are this worker's own until it is back")
+                    log.warning(
+                        "the state store fails: budgets and circuits are this worker's own until it is back (%s)", error
+                    )
             else:
                 if self._failing:
                     self._failing = False

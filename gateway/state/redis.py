@@ -14,13 +14,13 @@ Redis Cluster, which is refused. The user needs the commands of the scripts, INF
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 from zlib import crc32
 
 from gateway.state import redis_scripts as scripts
 from gateway.state.claims import Claim, is_over, turn_of
-from gateway.state.packing import forgotten_at, pack, unpack, was_settled
+from gateway.state.packing import forgotten_at, pack, readable, unpack, was_settled
 from gateway.state.redis_server import RedisAddress as RedisAddress
 from gateway.state.redis_server import RedisServer, listed, packed_in, understood
 from gateway.state.store import Allowance, Board, Place, RecordTaken, StateUnavailable, Store, Transition
@@ -84,7 +84,9 @@ class RedisStore(Store):
 
     async def due(self, each: int) -> list[Claim]:
         await self._once_checked()
-        return _claims(await self._server.run(scripts.DUE, each))
+        answer = await self._server.run(scripts.DUE, each)
+        with understood():
+            return [*readable(_keyed(listed(answer)))]
 
     async def unknown(self) -> int:
         await self._once_checked()
@@ -97,7 +99,17 @@ class RedisStore(Store):
         place = (
             ("", "", "") if after is None else ("settled" if after.settled else "unknown", repr(after.since), after.key)
         )
-        return _claims(await self._server.run(scripts.OUTCOMES, limit, *place))
+        found: list[Claim] = []
+        while (left := limit - len(found)) > 0:
+            answer = await self._server.run(scripts.OUTCOMES, left, *place)
+            with understood():
+                rows = listed(answer)
+                found += readable(_keyed(rows))
+                if len(rows) < left:
+                    break
+                # Some could not be read: they take no other's room.
+                place = rows[-1][2].decode(), rows[-1][3].decode(), rows[-1][0].decode()
+        return found
 
     async def check(self) -> None:
         await self._server.check_settings()
@@ -182,8 +194,10 @@ class RedisBoard(Board):
         with understood():
             return float(packed_in(answer) or 0.0)
 
-    async def mark(self, name: str, at: float) -> None:
-        await self._server.ask("SET", self._mark_of(name), repr(at))
+    async def mark(self, name: str, at: float) -> float:
+        answer = await self._server.run(scripts.MARK, _slots([name])[0], repr(at))
+        with understood():
+            return float(packed_in(answer) or 0.0)
 
     async def marked(self, name: str) -> tuple[float, float]:
         answer = await self._server.ask("GET", self._mark_of(name))
@@ -211,6 +225,12 @@ def _held(packed: bytes, now: float) -> Claim | None:
 def _claims(answer: Any) -> list[Claim]:
     with understood():
         return [unpack(packed_in(packed)) for packed in listed(answer)]
+
+
+def _keyed(rows: list[Any]) -> Iterator[tuple[str, bytes]]:
+    """The key and the packed claim in each of these. To be used within `understood`."""
+    for key, packed, *_ in rows:
+        yield key.decode(), packed_in(packed)
 
 
 def _columns(claim: Claim | None) -> tuple[str | bytes, ...]:

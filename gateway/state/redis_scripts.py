@@ -94,7 +94,7 @@ OPEN = """
 local p, claims = ARGV[1], {}
 for _, key in ipairs(redis.call('ZRANGE', p .. ARGV[2], 0, -1)) do
   local claim = redis.call('HGET', p .. 'claim:' .. key, 'claim')
-  if string.find(claim, ARGV[3], 1, true) then claims[#claims + 1] = claim end
+  if claim and string.find(claim, ARGV[3], 1, true) then claims[#claims + 1] = claim end
 end
 return claims
 """
@@ -105,9 +105,11 @@ DUE = (
 local claims, each, of = {}, tonumber(ARGV[2]), {}
 for _, key in ipairs(redis.call('ZRANGEBYSCORE', p .. 'open', '-inf', string.format('%.17g', clock() / 1000000))) do
   local held = redis.call('HMGET', p .. 'claim:' .. key, 'connection', 'claim')
-  local kind = (redis.call('ZSCORE', p .. 'unknown', key) and '?' or '') .. held[1]
-  of[kind] = (of[kind] or 0) + 1
-  if of[kind] <= each then claims[#claims + 1] = held[2] end
+  if held[1] and held[2] then
+    local kind = (redis.call('ZSCORE', p .. 'unknown', key) and '?' or '') .. held[1]
+    of[kind] = (of[kind] or 0) + 1
+    if of[kind] <= each then claims[#claims + 1] = {key, held[2]} end
+  end
 end
 return claims
 """
@@ -127,10 +129,10 @@ for _, index in ipairs({'unknown', 'settled'}) do
     local keys = redis.call('ZREVRANGEBYSCORE', p .. index, first, '-inf', 'LIMIT', from, 100)
     if #keys == 0 then break end
     for _, key in ipairs(keys) do
-      local ends = redis.call('ZSCORE', p .. 'over', key)
-      local told = index == where and key >= last and tonumber(redis.call('ZSCORE', p .. index, key)) == tonumber(since)
+      local ends, at = redis.call('ZSCORE', p .. 'over', key), redis.call('ZSCORE', p .. index, key)
+      local told = index == where and key >= last and tonumber(at) == tonumber(since)
       if #claims < limit and not told and not (ends and tonumber(ends) <= now) then
-        claims[#claims + 1] = redis.call('HGET', p .. 'claim:' .. key, 'claim')
+        claims[#claims + 1] = {key, redis.call('HGET', p .. 'claim:' .. key, 'claim'), index, at}
       end
     end
     from = from + 100
@@ -148,6 +150,13 @@ if redis.call('EXISTS', p .. 'version:') == 0 then
 end
 for name = 2, #ARGV do redis.call('INCR', p .. 'version:' .. ARGV[name]) end
 return 1
+"""
+
+MARK = """
+local mark = ARGV[1] .. 'mark:' .. ARGV[2]
+local before = redis.call('GET', mark)
+redis.call('SET', mark, ARGV[3])
+return before
 """
 
 BUDGET = """

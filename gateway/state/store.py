@@ -187,8 +187,8 @@ class Board(abc.ABC):
         """Until which Unix second the circuit is open; 0: it is not."""
 
     @abc.abstractmethod
-    async def mark(self, name: str, at: float) -> None:
-        """The mark of this name is set to this Unix second. Names may share a mark."""
+    async def mark(self, name: str, at: float) -> float:
+        """The mark of this name is set to this Unix second; what it was before, 0 for none. Names may share a mark."""
 
     @abc.abstractmethod
     async def marked(self, name: str) -> tuple[float, float]:
