@@ -534,7 +534,7 @@ def test_a_key_file_that_cannot_be_used_is_a_mistake_that_names_it(folder: Folde
     (folder.path / "blank").write_text(f"{CANARY} {CANARY}")
     (folder.path / "binary").write_bytes(b"\xff\xfe")
     for name, told in (
-        ("none", "cannot be read"), (".", "cannot be read"), ("empty", "is empty"),
+        ("none", "no such file"), (".", "it is a folder"), ("empty", "is empty"),
         ("blank", "holds no key"), ("binary", "holds no key"), ("x" * 3000, "cannot be read"),
     ):  # fmt: skip
         found = folder.mistake(one(f"api_key_file: {name}"))
@@ -698,6 +698,7 @@ def everywhere() -> list[str]:
         one(f"base_url: https://x.example/?key={CANARY}\napi_key: k"),
         one("", f"state: mysql://root:{CANARY}@db"),
         one("", f"state: redis://root:{CANARY}@db"),
+        one("", f"state: redis://db:{CANARY}/0"),
         one(f"api_key:{CANARY}"),
         f"connections: {{raze: {{provider: '{FLAT}', base_url: sandbox, api_key:{CANARY}}}}}",
         one(f"settings: {{token: {CANARY}}}", provider=FUSSY),
