@@ -365,6 +365,24 @@ def test_a_connection_may_not_be_called(folder: Folder, name: str) -> None:
     assert "expected a name" in folder.mistake(text).message
 
 
+@pytest.mark.parametrize(
+    ("top", "path", "told"),
+    [
+        ("state: off\nidempotency: {required: true}", "idempotency.required", "every create would be refused"),
+        ("state: off\nserver: {workers: 2}", "server.workers", "cannot tell each other of writes"),
+        ("state: off\nserver: {workers: 2}\ncache: {ttl: 0s}", None, ""),
+        ("state: off\nidempotency: {required: false}", None, ""),
+        ("server: {workers: 2}\nidempotency: {required: true}", None, ""),
+    ],
+)
+def test_what_needs_a_state_is_no_good_without_one(folder: Folder, top: str, path: str | None, told: str) -> None:
+    if path is None:
+        assert folder.load(one("", top))
+    else:
+        found = folder.mistake(one("", top))
+        assert found.path == path and told in found.message
+
+
 def test_there_is_at_least_one_connection(folder: Folder) -> None:
     assert "at least one" in folder.mistake("connections: {}").message
     assert folder.mistake("state: off").path == "connections"

@@ -51,7 +51,7 @@ def serve(
     """Serve the API in the foreground; prints http://HOST:PORT when ready."""
     config = load(config_path)
     os.environ[FORMAT], os.environ[ACCESS] = log_format, "1" if access_log else "0"
-    from gateway.config import check_exposure
+    from gateway.config import check_exposure, several_without_state
     from gateway.http.control import NotStarted
     from gateway.http.serving import Serving
     from gateway.http.serving import serve as run
@@ -61,8 +61,9 @@ def serve(
     exposed = check_exposure(config, host)
     if exposed:
         fail(exposed)
-    if config.state == "off" and config.cache.ttl and (workers or config.server.workers) > 1:
-        fail("several workers with `state: off` cannot tell each other of writes: set `cache: {ttl: 0s}`, or a state")
+    apart = several_without_state(config, workers or config.server.workers)
+    if apart:
+        fail(apart)
     if not config.callers:
         say("no callers are configured: no key is asked for, and only loopback addresses are served", log_format)
     for name, connection in config.connections.items():

@@ -20,7 +20,7 @@ from gateway.config.models import (
     LimitsConfig,
     ServerConfig,
 )
-from gateway.config.rules import check_exposure
+from gateway.config.rules import check_exposure, several_without_state
 from gateway.config.schema import config_schema
 from gateway.config.values import CONNECTION
 
@@ -41,4 +41,5 @@ __all__ = [
     "config_schema",
     "is_loopback",
     "load_config",
+    "several_without_state",
 ]

@@ -44,6 +44,23 @@ def check_state(source: Source, folder: Path) -> None:
             source.wrong(("state",), why)
 
 
+def several_without_state(config: Config, workers: int) -> str | None:
+    """Why so many workers must not serve without a state, None if they may."""
+    if config.state != "off" or not config.cache.ttl or workers < 2:
+        return None
+    return "several workers with `state: off` cannot tell each other of writes: set `cache: {ttl: 0s}`, or a state"
+
+
+def check_stateless(source: Source, config: Config) -> None:
+    """Without a state nothing is asked for that needs one."""
+    if config.state == "off" and config.idempotency.required:
+        why = "with `state: off` no key can be honoured, so every create would be refused: set false here, or a state"
+        source.wrong(("idempotency", "required"), why)
+    why_not = several_without_state(config, config.server.workers)
+    if why_not:
+        source.wrong(("server", "workers"), why_not)
+
+
 def check_nulls(source: Source) -> None:
     """Every known key has a value; an adapter's own settings may be nothing."""
     for path in source.nulls:
