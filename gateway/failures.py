@@ -39,6 +39,8 @@ _BY_STATUS = {
     409: "conflict", 410: "not-found", 412: "conflict", 429: "rate-limited",
 }  # fmt: skip
 """The standard table; any other 4xx is `provider-rejected`, any 5xx `provider-error`."""
+_REFUSALS = frozenset({"provider-auth-failed", "not-found", "conflict", "rate-limited", "provider-rejected"})
+"""Codes by which a write was not done, told with the status of a success."""
 
 _DETAILS = {
     "provider-auth-failed": "The provider refused the key that this gateway holds for the connection.",
@@ -111,15 +113,18 @@ def bad_answer(reason: str, call: Call, connection: str) -> Problem:
 def problem_of_denial(adapter: Adapter, reply: Reply, call: Call, connection: str, secret: str) -> Problem:
     """The problem of a success reply that says of itself that it is none: which of the two is true is not known.
 
-    What it says is passed on, scrubbed as in `problem_of_reply`.
+    Unless the adapter's `code_for` knows the error: of a provider that answers all with 200 that is what counts. What it
+    says is passed on, scrubbed as in `problem_of_reply`.
     """
+    if adapter.code_for(reply) is not None:
+        return problem_of_reply(adapter, reply, call, connection, secret)
     problem = bad_answer("denied", call, connection)
     problem.provider = _told(reply, adapter.problem(reply), _forms_of(adapter, secret))
     return problem
 
 
 def problem_of_reply(adapter: Adapter, reply: Reply, call: Call, connection: str, secret: str) -> Problem:
-    """The problem that an error reply (status 400 and up) stands for.
+    """The problem that an error reply (status 400 and up, or one that denies itself) stands for.
 
     `secret`, and whatever the adapter makes of it for its headers, is scrubbed from all that is passed on.
     """
@@ -134,7 +139,8 @@ def problem_of_reply(adapter: Adapter, reply: Reply, call: Call, connection: str
     if call.is_read:
         outcome: Outcome | None = None
     else:
-        outcome = "unknown" if reply.status >= 500 or reply.status == 408 else "not_applied"
+        doubtful = reply.status >= 500 or reply.status == 408 or (reply.status < 400 and code not in _REFUSALS)
+        outcome = "unknown" if doubtful else "not_applied"
     if outcome == "unknown":
         detail += " The write may have been applied."
     told = _told(reply, rejection, secrets, silent=code == "provider-auth-failed")

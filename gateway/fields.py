@@ -19,7 +19,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from dataclasses import field as _field
 
-from gateway.codecs import MISSING, Codec
+from gateway.codecs import MISSING, Codec, anything, text
+from gateway.pointer import is_pointer
 from gateway.shape import SHAPE, Shape
 from gateway.strict_json import Json
 
@@ -141,7 +142,7 @@ def items(
 
 
 def entries(field: str, read: str, *rows: Row | Items, optional: bool = False, note: str = "") -> Items:
-    """A list made of the members of an object: the rows read each as `/key` and `/value`."""
+    """A list made of the members of an object: rows read `/key`, by the codec `text`, and `/value` whole, by `anything`."""
     return Items(field, rows, read, optional=optional, note=note, entries=True)
 
 
@@ -192,7 +193,34 @@ class Nothing:
 Node = Leaf | Group | Many | Nothing
 
 
+def _check_places(rows: tuple[Row | Items, ...], where: str) -> None:
+    """Raises `TableError` for a place that is none: rows of lists are looked at with their own list."""
+    for entry in rows:
+        read = entry.pointers if isinstance(entry, Row) else () if entry.pointer is None else (entry.pointer,)
+        for pointer in (*read, *entry.write.values()):
+            if not is_pointer(pointer):
+                raise TableError(
+                    f"{where}: {entry.field} is at {pointer!r}, which is no JSON Pointer to a member; one begins with /"
+                )
+        if isinstance(entry, Items) and entry.entries:
+            _check_entries(entry, where)
+
+
+def _check_entries(entry: Items, where: str) -> None:
+    """The members of an object have no place but their own: each is told whole, so that none has to be named by a part."""
+    whole: dict[tuple[str, ...], Codec] = {("/key",): text, ("/value",): anything}
+    for inner in entry.rows:
+        places = inner.pointers if isinstance(inner, Row) else (inner.pointer,)
+        fixed = isinstance(inner, Row) and not inner.pointers
+        if not fixed and not (isinstance(inner, Row) and whole.get(inner.pointers) is inner.codec):
+            raise TableError(
+                f"{where}: {entry.field}[].{inner.field} is read at {', '.join(map(str, places))}; of entries the name is "
+                "read at /key by the codec text, the value whole at /value by the codec anything, and nothing else"
+            )
+
+
 def _tree(shape: Mapping[str, Shape], rows: tuple[Row | Items, ...], where: str) -> Group:
+    _check_places(rows, where)
     missing: list[str] = []
     left = {entry.field: entry for entry in rows}
     if len(left) != len(rows):

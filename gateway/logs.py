@@ -31,6 +31,12 @@ def configure(form: Format = "text", *, every_request: bool = False) -> None:
     access.setLevel(logging.INFO if every_request else logging.WARNING)
 
 
+def say(note: str, form: str = "text") -> None:
+    """A note to whoever started the server, on standard error: as it is for people, an object for programs."""
+    told = logging.makeLogRecord({"name": "gateway", "levelno": logging.INFO, "levelname": "INFO", "msg": note})
+    print(_Json().format(told) if form == "json" else note, file=sys.stderr, flush=True)  # noqa: T201  # no log is open yet
+
+
 def where(error: BaseException) -> str:
     """An exception without its text: its class and the calls that led to it, innermost last; what caused it behind."""
     told, seen = [], set()
@@ -73,12 +79,13 @@ def _spelled(match: re.Match[str]) -> str:
 
 
 class _Text(logging.Formatter):
-    """`TIME LEVEL LOGGER MESSAGE name=value …`."""
+    """`TIME LEVEL LOGGER MESSAGE name=value …`, the time that of the host, with its offset."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, whatever is in it."""
         told = [f"{name}={value}" for name, value in _fields(record).items() if value is not None]
-        line = " ".join([self.formatTime(record), record.levelname, record.name, _line(record), *told])
+        time = datetime.fromtimestamp(record.created, UTC).astimezone().isoformat(" ", "milliseconds")
+        line = " ".join([time, record.levelname, record.name, _line(record), *told])
         return _BREAKS.sub(_spelled, line)
 
 

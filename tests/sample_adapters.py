@@ -1,10 +1,15 @@
 """Small adapters that config.yaml can name in tests, as `tests.sample_adapters:Flat`."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from starlette.responses import JSONResponse
+from starlette.types import Message, Receive, Scope, Send
 
-from gateway.adapter import Adapter, Budget, Call, Limits, ListQuery
+from adapters.getraze import GetRaze
+from adapters.spott.sandbox import SpottSandbox
+from gateway.adapter import Adapter, Budget, Call, Limits, ListQuery, Reply
 
 
 class Flat(Adapter):
@@ -65,6 +70,39 @@ class Fussy(Flat):
     limits = Limits(page=50)
     Settings = FussySettings
     sandbox = None
+
+
+class AlwaysFine(GetRaze):
+    """Answers all with 200, and tells by a code of its own what failed."""
+
+    name = "alwaysfine"
+    codes: ClassVar[dict[str, str]] = {
+        "GONE": "not-found", "KEY": "provider-auth-failed", "RULE": "provider-rejected", "SLOW": "rate-limited",
+        "DOWN": "provider-error",
+    }  # fmt: skip
+
+    def code_for(self, reply: Reply) -> str | None:
+        """The code of an error that is known."""
+        return self.codes.get(self.problem(reply).code or "")
+
+
+class TellsTheId:
+    """Spott's sandbox, but for what it says to an update."""
+
+    prefix = ""
+
+    def __init__(self, *, key: str, settings: Mapping[str, object]) -> None:
+        self._sandbox = SpottSandbox(key=key, settings=settings)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        told = {"id": scope.get("path", "").rpartition("/")[2]}
+
+        async def instead(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 204:
+                await JSONResponse(told)(scope, receive, send)
+
+        await self._sandbox(scope, receive, instead if scope.get("method") == "PATCH" else send)
 
 
 class Undeclared(Adapter):

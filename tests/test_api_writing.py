@@ -162,6 +162,8 @@ state: off  # or what is unknown would be looked for, and these calls counted
 connections:
   raze: {{provider: getraze, base_url: '{raze.url}', api_key: key-of-raze, budget: off, {DOCUMENTED}, timeout: 5s}}
   quick: {{provider: getraze, base_url: '{raze.url}', api_key: key-of-quick, budget: off, {DOCUMENTED}, timeout: 400ms}}
+  fine: {{provider: 'tests.sample_adapters:AlwaysFine', base_url: '{raze.url}', api_key: key-of-fine, budget: off,
+         {DOCUMENTED}, timeout: 5s}}
   refused: {{provider: getraze, base_url: 'http://127.0.0.1:9', api_key: key-of-refused, budget: off, {DOCUMENTED}}}
   spott: {{provider: spott, base_url: '{spott.url}', api_key: key-of-spott, budget: off}}
   mapped: {{provider: spott, base_url: '{spott.url}', api_key: k, budget: off, {STAGES}}}
@@ -1205,6 +1207,32 @@ def test_a_success_that_says_of_itself_that_it_is_none_is_told_as_no_success(
         assert problem["provider"]["code"] == "CONFLICT"
         assert "open invoices" in problem["provider"]["message"] and b"key-of-raze" not in answer.body
     assert len(rig.sent(rig.raze)) == (method != "GET")
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "code", "outcome"),
+    [
+        ("GONE", 404, "not-found", "not_applied"), ("KEY", 502, "provider-auth-failed", "not_applied"),
+        ("RULE", 422, "provider-rejected", "not_applied"), ("SLOW", 429, "rate-limited", "not_applied"),
+        ("DOWN", 502, "provider-error", "unknown"), ("ELSE", 502, "provider-bad-answer", "unknown"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["GET", "PATCH"])
+def test_an_error_told_with_200_is_what_its_adapter_knows_it_for(
+    rig: Rig, method: str, said: str, status: int, code: str, outcome: str
+) -> None:
+    body = {"success": False, "error": {"code": said, "message": "in the provider's words, key-of-fine"}}
+    rig.raze.play(FakeRaze({("GET", "one"): Says(200, body), ("PUT", "one"): Says(200, body)}))
+    target = f"/v1/opportunities/fine:{RAZE}"
+    answer = (
+        rig.write("PATCH", target, {"description": "x"})
+        if method == "PATCH"
+        else ask(f"{rig.url}{target}", headers={"Cache-Control": "no-cache"})
+    )
+    problem = assert_problem(answer, status, code)
+    assert problem.get("outcome") == (None if method == "GET" else outcome)
+    assert problem["provider"]["status"] == 200 and problem["provider"]["code"] == said
+    assert b"key-of-fine" not in answer.body and ("message" in problem["provider"]) == (said != "KEY")
 
 
 def test_a_stage_call_that_denies_its_success_fails_beside_an_update_that_took(rig: Rig) -> None:

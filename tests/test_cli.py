@@ -406,7 +406,7 @@ def test_two_workers_serve_the_same_sandbox(config: Path) -> None:
         ("rediss://user:canary@localhost:1/0", "pip install 'crm-gateway[redis]'"),
         ("sqlite:////nowhere-canary/dir/x.db", "folder does not exist"),
         ("sqlite:///nowhere-canary/x.db", "make it"),
-        ("redis://canary:99999999/0", "out of range"),
+        ("redis://canary:99999999/0", "a port from 1 to 65535"),
         ("sqlite:///x.db?canary=1", "no options"),
     ],
 )
@@ -444,7 +444,7 @@ def test_a_port_that_is_taken_is_told_and_fails(config: Path) -> None:
         port = taken.getsockname()[1]
         done = run("serve", "--port", str(port))
     assert (done.exit_code, done.stdout) == (1, "")
-    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in done.stderr
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use; --host and --port, or " in done.stderr
 
 
 def test_a_failing_command_as_a_process_exits_with_1_and_a_wrong_one_with_2(config: Path) -> None:

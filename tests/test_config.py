@@ -365,6 +365,24 @@ def test_a_connection_may_not_be_called(folder: Folder, name: str) -> None:
     assert "expected a name" in folder.mistake(text).message
 
 
+@pytest.mark.parametrize(
+    ("top", "path", "told"),
+    [
+        ("state: off\nidempotency: {required: true}", "idempotency.required", "every create would be refused"),
+        ("state: off\nserver: {workers: 2}", "server.workers", "cannot tell each other of writes"),
+        ("state: off\nserver: {workers: 2}\ncache: {ttl: 0s}", None, ""),
+        ("state: off\nidempotency: {required: false}", None, ""),
+        ("server: {workers: 2}\nidempotency: {required: true}", None, ""),
+    ],
+)
+def test_what_needs_a_state_is_no_good_without_one(folder: Folder, top: str, path: str | None, told: str) -> None:
+    if path is None:
+        assert folder.load(one("", top))
+    else:
+        found = folder.mistake(one("", top))
+        assert found.path == path and told in found.message
+
+
 def test_there_is_at_least_one_connection(folder: Folder) -> None:
     assert "at least one" in folder.mistake("connections: {}").message
     assert folder.mistake("state: off").path == "connections"
@@ -534,7 +552,7 @@ def test_a_key_file_that_cannot_be_used_is_a_mistake_that_names_it(folder: Folde
     (folder.path / "blank").write_text(f"{CANARY} {CANARY}")
     (folder.path / "binary").write_bytes(b"\xff\xfe")
     for name, told in (
-        ("none", "cannot be read"), (".", "cannot be read"), ("empty", "is empty"),
+        ("none", "no such file"), (".", "it is a folder"), ("empty", "is empty"),
         ("blank", "holds no key"), ("binary", "holds no key"), ("x" * 3000, "cannot be read"),
     ):  # fmt: skip
         found = folder.mistake(one(f"api_key_file: {name}"))
@@ -698,6 +716,7 @@ def everywhere() -> list[str]:
         one(f"base_url: https://x.example/?key={CANARY}\napi_key: k"),
         one("", f"state: mysql://root:{CANARY}@db"),
         one("", f"state: redis://root:{CANARY}@db"),
+        one("", f"state: redis://db:{CANARY}/0"),
         one(f"api_key:{CANARY}"),
         f"connections: {{raze: {{provider: '{FLAT}', base_url: sandbox, api_key:{CANARY}}}}}",
         one(f"settings: {{token: {CANARY}}}", provider=FUSSY),

@@ -15,16 +15,19 @@ import pytest
 
 from adapters.getraze import GetRaze
 from adapters.spott import Spott
-from gateway.adapter import Adapter, BudgetLeft, Call, Facts, ListQuery, Native, Page, Rejection, Reply, Stage
+from gateway import strict_json
+from gateway.adapter import Adapter, Budget, BudgetLeft, Call, Facts, ListQuery, Native, Page, Rejection, Reply, Stage
 from gateway.codecs import MISSING, Codec, Unencodable, Unreadable, decimal_number, instant, text
 from gateway.fields import Row, Table, absent
 from gateway.reading import Reading
 from gateway.strict_json import Json
-from gateway.testing import AdapterContract, load_exchanges, on_junk
+from gateway.testing import AdapterContract, load_exchanges, on_errors, on_junk, on_lineage
 from gateway.testing.exchanges import BadExchange, read_exchange
 from gateway.testing.generated import each, values_of
 from gateway.testing.kit import Kit
+from gateway.testing.suite import run_suite
 from gateway.testing.traced import traced
+from tests.sample_adapters import AlwaysFine
 
 
 def _rows(table: Table, change: Any) -> Table:
@@ -609,6 +612,43 @@ class OneDialectsGap(GetRaze):
         return _rows(table, _with("next_task", note="")) if self.dialect == "getraze-served" else table
 
 
+class FiltersIgnored(GetRaze):
+    def list(self, query: ListQuery) -> Call:
+        return super().list(replace(query, filters=()))
+
+
+class SortIgnored(GetRaze):
+    def list(self, query: ListQuery) -> Call:
+        return super().list(replace(query, sort=None))
+
+
+class FilterThatFitsAll(Spott):
+    """Of a stand-in whose records are all alike only what no record is tells that nothing is filtered."""
+
+    filters: ClassVar[Mapping[str, Native]] = {"company": lambda value: ("limit", "50")}
+
+
+class ThinWhole(Spott):
+    """Says that an update is answered with the whole record, and is answered with its id."""
+
+    whole = frozenset({"get", "update"})
+    sandbox = "tests.sample_adapters:TellsTheId"
+
+
+class BudgetOfNoTime(GetRaze):
+    limits = replace(GetRaze.limits, budget=Budget(calls=100, per=0))
+
+
+class NameOfTwoWords(GetRaze):
+    name = "get raze"
+
+
+class UnlearnedStages(GetRaze):
+    def learn(self, call: Call, reply: Reply) -> Facts:
+        learned = super().learn(call, reply)
+        return learned if call.operation == "list" else replace(learned, stages=())
+
+
 FAULTS: tuple[tuple[type[Adapter], str], ...] = (
     (SwappedFields, "test_samples_read_as_their_files_say"),
     (MoneyByFloat, "test_every_leaf_of_a_record_is_accounted_for"),
@@ -701,6 +741,13 @@ FAULTS: tuple[tuple[type[Adapter], str], ...] = (
     (NeverAsks, "test_asking_ahead_is_a_read"),
     (DeafToFacts, "test_every_dialect_can_be_spoken"),
     (OneDialectsGap, "test_every_gap_says_why_it_is_one"),
+    (FiltersIgnored, "test_pages_ask_for_their_size_and_place"),
+    (SortIgnored, "test_pages_ask_for_their_size_and_place"),
+    (FilterThatFitsAll, "test_lists_over_the_wire_are_whole_and_repeat_nothing"),
+    (ThinWhole, "test_what_is_written_over_the_wire_is_read_back"),
+    (BudgetOfNoTime, "test_the_declarations_are_whole"),
+    (NameOfTwoWords, "test_the_declarations_are_whole"),
+    (UnlearnedStages, "test_learning_is_a_pure_function"),
 )
 
 
@@ -712,6 +759,101 @@ def test_a_planted_fault_fails_the_test_that_is_meant_for_it(broken: type[Adapte
     with pytest.raises((AssertionError, pytest.fail.Exception)) as caught:
         getattr(TestBroken(), test)()
     assert str(caught.value).startswith(f"{broken.__name__}: ")
+
+
+def _shown(body: Json, dialect: str, **more: Json) -> Kit:
+    """The kit of an adapter that has one exchange, which is answered so."""
+    exchange = {
+        "operation": "get", "origin": "assumed", "input": {"native_id": "1"},
+        "call": {"method": "GET", "path": "/opportunities/1"}, "reply": {"status": 200, "body": body}, **more,
+    }  # fmt: skip
+    kit = Kit(AlwaysFine, {}, {}, "a-secret-of-the-kit", dialect)
+    kit.__dict__["exchanges"] = (read_exchange("get.json", strict_json.dumps(exchange)),)
+    return kit
+
+
+@pytest.mark.parametrize(
+    ("body", "problem", "fault"),
+    [
+        ({"success": False, "error": {"code": "GONE", "message": "no"}}, {"code": "not-found"}, None),
+        ({"success": False, "error": {"code": "GONE"}}, {"code": "conflict"}, 'the problem\'s code is "not-found"'),
+        ({"success": False, "error": {"code": "ELSE"}}, {"code": "provider-bad-answer"}, None),
+        ({"success": True, "data": {"id": "1"}}, {"code": "not-found"}, "and `denies` does not say otherwise"),
+    ],
+    ids=["as told", "another", "not known", "no error"],
+)
+def test_an_exchange_shows_an_error_told_with_200(body: Json, problem: Json, fault: str | None) -> None:
+    kit = _shown(body, "getraze", problem=problem)
+    faults = list(on_errors.problems_are_as_told(kit))
+    assert [fault in one for one in faults] == [True] if fault else faults == []
+    assert kit.samples == [] and not kit.exchanges[0].succeeds
+
+
+def test_the_key_in_an_error_told_with_200_is_looked_for() -> None:
+    kit = _shown({"success": False, "error": {"message": "no"}}, "getraze", problem={"code": "not-found"})
+    assert list(on_errors.the_key_is_nowhere_else(kit)) == []
+    asked: list[int] = []
+
+    class Asked(AlwaysFine):
+        def problem(self, reply: Reply) -> Rejection:
+            asked.append(reply.status)
+            return super().problem(reply)
+
+    kit.__dict__["adapter"] = Asked(Asked.Settings(), {}, Facts(dialect="getraze"))
+    assert list(on_errors.the_key_is_nowhere_else(kit)) == [] and set(asked) == {200}
+
+
+def test_an_object_of_other_members_is_no_junk_where_any_object_is_read() -> None:
+    record = {"id": "1", "title": "A", "custom_fields": {"colour": "red"}}
+    faults = on_junk.junk_is_served_and_named(_shown({"success": True, "data": record}, "getraze-served"))
+    assert [fault for fault in faults if "custom_fields" in fault] == []
+
+
+class _Numbered(_Fields):
+    """Its stages have numbers, and some words mean nothing but by the stage map."""
+
+    deaf = False
+
+    def fields(self) -> Table:
+        def status(word: Json, number: Json) -> Json:
+            mapped = None if self.deaf else self.stages_map.get(str(number))
+            if word != "new" and mapped is None:
+                raise Unreadable("unknown_word", "no such status")
+            return "open" if word == "new" else mapped
+
+        codec = Codec("status", "new: open; else by the stage map", status)
+        change = _with("status", pointers=("/status", "/stage_number"), joint=True, codec=codec)
+        return _rows(GetRaze.fields(self), change)
+
+
+class _DeafNumbered(_Numbered):
+    deaf = True
+
+
+@pytest.mark.parametrize(("adapter", "deaf"), [(_Numbered, False), (_DeafNumbered, True)])
+def test_a_stage_map_is_tried_with_numbers_where_stages_have_numbers(adapter: type[Adapter], deaf: bool) -> None:
+    body = {"success": True, "data": {"id": "1", "status": "new", "stage_number": 20}}
+    kit = Kit(adapter, {}, {}, "key", "getraze")
+    kit.__dict__["exchanges"] = _shown(body, "getraze").exchanges
+    said = "status: its row declares /stage_number, but its codec reads the same whatever is there"
+    assert (said in list(on_lineage.every_declared_place_is_read(kit))) == deaf
+
+
+def test_a_check_that_ends_in_a_problem_says_what_the_stand_in_said() -> None:
+    class Misspelt(Spott):
+        def update(self, native_id: str, bodies: Mapping[str, dict[str, Json]]) -> Iterable[Call]:
+            yield Call("update", "PATCH", f"/opportunities/{native_id}", body={"nmae": "x"})
+
+    verdicts = {verdict.name: verdict for verdict in run_suite(Misspelt)}
+    (fault,) = verdicts["what_is_written_is_read_back"].faults
+    assert fault.startswith("the check ended in Problem: provider-rejected: ")
+    assert fault.endswith("(the answer had status 400: UNKNOWN_MEMBER)")
+
+    class TestMisspelt(AdapterContract):
+        adapter = Misspelt
+
+    with pytest.raises(AssertionError, match=r"\(the answer had status 400: UNKNOWN_MEMBER\)"):
+        TestMisspelt().test_what_is_written_over_the_wire_is_read_back()
 
 
 @pytest.mark.parametrize("test", ["test_money_keeps_every_digit", "test_what_is_written_reads_the_same"])

@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -209,7 +210,7 @@ def served(folder: Path, provider: StandIn, *arguments: str, **environ: str) -> 
     finally:
         process.terminate()
         _, err = process.communicate(timeout=30)
-    return [line for line in err.splitlines() if not line.startswith("no callers are configured")]
+    return [line for line in err.splitlines() if "no callers are configured" not in line]
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -221,6 +222,42 @@ def test_serve_logs_as_it_is_told_to_in_every_worker(tmp_path: Path, provider: S
         ("gateway.access", "info", 200), ("gateway", "warning", 502), ("gateway.access", "info", 502),
     ]  # fmt: skip
     assert all(set(one) >= FIELDS for one in asked)
+
+
+def test_what_is_noted_at_the_start_is_an_object_too_where_lines_are(tmp_path: Path) -> None:
+    notes = ["no callers are configured: no key is asked for, and only loopback addresses are served",
+             "connection raze: a built-in sandbox of GetRaze, not the provider"]  # fmt: skip
+    (tmp_path / "config.yaml").write_text("connections: {raze: {provider: getraze, base_url: sandbox}}\n")
+    for form in ("json", "text"):
+        command = [sys.executable, "-m", "gateway", "serve", "--port", "0", "--log-format", form]
+        with subprocess.Popen(
+            command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            process.terminate()
+            lines = process.communicate(timeout=30)[1].splitlines()
+        if form == "json":
+            told = [json.loads(line) for line in lines]
+            assert {(line["level"], line["logger"]) for line in told} == {("info", "gateway")}
+            assert all(line["time"].endswith("Z") for line in told)
+            lines = [line["message"] for line in told]
+        assert lines == notes
+
+
+def test_a_line_of_text_has_the_time_of_the_host_with_its_offset(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = logging.makeLogRecord({"created": 1_767_598_200.25, "levelname": "WARNING", "name": "gateway", "msg": "x"})
+    try:
+        for zone, shown in (
+            ("Asia/Kathmandu", "2026-01-05 13:15:00.250+05:45"),
+            ("UTC", "2026-01-05 07:30:00.250+00:00"),
+        ):
+            monkeypatch.setenv("TZ", zone)
+            time.tzset()
+            assert logs._Text().format(record) == f"{shown} WARNING gateway x"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_the_environment_says_the_same(tmp_path: Path, provider: StandIn) -> None:

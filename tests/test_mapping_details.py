@@ -15,9 +15,20 @@ from adapters.getraze.fields import documented
 from adapters.getraze.served import served
 from adapters.spott.fields import spott
 from gateway import codecs
-from gateway.codecs import MISSING, Codec, Inexact, Unencodable, Unreadable, day_string, decimal_string, instant, text
+from gateway.codecs import (
+    MISSING,
+    Codec,
+    Inexact,
+    Unencodable,
+    Unreadable,
+    anything,
+    day_string,
+    decimal_string,
+    instant,
+    text,
+)
 from gateway.drift import Drift
-from gateway.fields import Items, Row, Table, TableError, absent, first_of, items, row, single
+from gateway.fields import Items, Row, Table, TableError, absent, const, entries, first_of, items, row, single
 from gateway.ledger import NotApplied, Plan, Sent, compare, settle
 from gateway.pointer import put
 from gateway.reading import Reading
@@ -95,6 +106,38 @@ def test_a_place_inside_anothers_is_refused_when_the_table_is_built(pointers: tu
     with pytest.raises(TableError) as caught:
         with_rows(DOCUMENTED, row("description", first, text), row("source", second, text))
     assert second in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "pointer"),
+    [
+        (row("description", "notes", text), "notes"), (row("description", "", text), ""),
+        (row("description", "/notes", text, write="notes"), "notes"), (row("description", ("/notes", "n"), text), "n"),
+        (row("description", "/notes~", text), "/notes~"), (items("custom_fields", "more"), "more"),
+        (single("contacts", row("name", "name", text)), "name"),
+    ],
+    ids=["no slash", "empty", "written", "one of two", "tilde", "list", "within"],
+)  # fmt: skip
+def test_a_place_that_is_no_pointer_is_refused_with_the_field_it_is_for(wrong: Row | Items, pointer: str) -> None:
+    with pytest.raises(TableError, match="is no JSON Pointer to a member; one begins with /") as caught:
+        with_rows(DOCUMENTED, wrong)
+    assert f" is at {pointer!r}, " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [row("value", "/value", text), row("value", "/value/text", anything), row("id", "/key", anything),
+     row("label", ("/key", "/value"), text), items("value", "/value"), row("label", "/name", text)],
+    ids=["a text", "a part", "a name of any kind", "both", "a list", "elsewhere"],
+)  # fmt: skip
+def test_of_entries_the_name_and_the_whole_value_can_be_read_and_nothing_else(wrong: Row | Items) -> None:
+    rows = [row("id", "/key", text), row("value", "/value", anything), const("label", None)]
+    rest = [absent(name, "no such thing") for name in ("type", "ai")]
+    table = with_rows(DOCUMENTED, entries("custom_fields", "/more", *rows, *rest))
+    assert table.read({"id": "1", "more": {"a": [1]}}).values["custom_fields"][0]["value"] == [1]
+    rows = [wrong if one.field == wrong.field else one for one in rows]  # type: ignore[misc]  # a list where none may be
+    with pytest.raises(TableError, match=rf"custom_fields\[\]\.{wrong.field} is read at .*; of entries"):
+        with_rows(DOCUMENTED, entries("custom_fields", "/more", *rows, *rest))
 
 
 # --- statuses --------------------------------------------------------------------------------------------------------

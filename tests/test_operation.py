@@ -330,10 +330,10 @@ def test_more_workers_than_a_state_file_once_had_room_for_serve_and_write(tmp_pa
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda path: path.mkdir(), "the state database cannot be opened: Is a directory"),
+        (lambda path: path.mkdir(), "the state database cannot be opened: Is a directory: set `state` to a file"),
         (
             lambda path: path.write_bytes(b"notes, and no database at all " * 99),
-            "is not an SQLite database, or damaged",
+            "is not an SQLite database, or damaged: move it away and put its backup there",
         ),
         (lambda path: path.with_name("gateway.db-board").write_bytes(b"notes"), "another program's: move it away"),
     ],

@@ -117,6 +117,24 @@ def test_authors_are_told_of_all_that_an_adapter_has_and_is_given() -> None:
     assert (own | names | rows | parts) - told == set()
 
 
+def test_authors_are_told_of_each_part_of_a_row_of_each_codec_and_of_each_member_of_an_exchange() -> None:
+    told = set(re.findall(r"\w+", " ".join(in_code(ROOT / "docs" / "adapters.md"))))
+    fields = importlib.import_module("gateway.fields")
+    made = (fields.row, fields.const, fields.items, fields.entries, fields.single, fields.Table)
+    parts = {name for one in made for name, given in inspect.signature(one).parameters.items()
+             if given.kind is given.KEYWORD_ONLY}  # fmt: skip
+    assert {"clear", "aside", "key", "beside"} <= parts
+    codecs = importlib.import_module("gateway.codecs")
+    ready = {name for name, one in vars(codecs).items() if isinstance(one, codecs.Codec)} | {"instant", "day_of"}
+    assert {"text", "joined", "percent"} <= ready
+    errors = {name for name, one in vars(codecs).items() if inspect.isclass(one) and issubclass(one, Exception)}
+    statuses = members_of("gateway.statuses") - {"STATUSES"}
+    exchanges = importlib.import_module("gateway.testing.exchanges")
+    members = {*exchanges._FILE, *(name for needed in exchanges._INPUT.values() for names in needed for name in names)}
+    assert {"then", "unsupported", "position"} <= members
+    assert (parts | ready | errors | statuses | members | {"MISSING"}) - told == set()
+
+
 def test_what_redis_needs_is_locked_beside_everything_else() -> None:
     pinned = {name: set(re.findall(r"^([a-z0-9.-]+==\S+)", (ROOT / name).read_text(), re.MULTILINE))
               for name in ("requirements.txt", "requirements-redis.txt")}  # fmt: skip

@@ -411,12 +411,14 @@ def test_an_answer_that_is_none(reply: bytes) -> None:
     [
         "redis://", "redis:///0", "redis://h/x", f"redis://u:{SECRET}@h/0?socket_timeout=9", "sqlite:///", "sqlite:///a?b=c",
         "postgres://h/db", "redis://h?prefix=", f"redis://u:{SECRET}@h:99999999/0", f"redis://[{SECRET}",
+        f"redis://u:{SECRET}/more@h:6379/0", f"redis://u:{SECRET}#more@h:6379", f"redis://h:{SECRET}/0", "redis://h:99999",
     ],
 )  # fmt: skip
 def test_an_address_that_cannot_be_used_is_refused_and_not_shown(url: str) -> None:
     with pytest.raises(ValueError) as error:
         state_of(url, Path("/"))
     assert SECRET not in str(error.value) and "//h" not in str(error.value)
+    assert not {"Port", "IPv6"} & set(str(error.value).split())  # none of Python's own
 
 
 def test_off_is_no_state() -> None:

@@ -177,7 +177,7 @@ def new_adapter(name: str, into: Path) -> None:
     for path in written:
         click.echo(path)
     click.echo(
-        f"next: pip install -e {folder} && crm-gateway check {name}\n"
+        f"next: pip install -e '{folder}[testing]' && crm-gateway check {name}\n"
         f"or, without installing: PYTHONPATH={folder / 'src'} crm-gateway check "
         f"crm_gateway_{name}:{class_name(name)}",
         err=True,

@@ -11,7 +11,7 @@ import click
 from gateway.callers import hash_key
 from gateway.cli.wiring import config_option, fail, json_in, json_option, load, path_of, run_with, unused_config_option
 from gateway.errors import Problem
-from gateway.logs import ACCESS, FORMAT, FORMATS
+from gateway.logs import ACCESS, FORMAT, FORMATS, say
 from gateway.strict_json import Json
 
 pid_file_option = click.option(
@@ -64,19 +64,20 @@ def serve(
     if unshared := check_sharing(config, workers or config.server.workers):
         fail(unshared)
     if not config.callers:
-        click.echo("no callers are configured: no key is asked for, and only loopback addresses are served", err=True)
+        say("no callers are configured: no key is asked for, and only loopback addresses are served", log_format)
     for name, connection in config.connections.items():
         if connection.base_url == "sandbox":
-            click.echo(
-                f"connection {name}: a built-in sandbox of {connection.adapter.title}, not the provider", err=True
-            )
+            say(f"connection {name}: a built-in sandbox of {connection.adapter.title}, not the provider", log_format)
     try:
         workers = workers or config.server.workers
         run(config, Serving(path_of(config_path), host, port, workers, drain_seconds, pid_file))
     except (NoSandbox, NotStarted) as error:
         fail(str(error))
     except OSError as error:
-        fail(f"cannot listen on {f'[{host}]' if ':' in host else host}:{port}: {error.strerror or error}")
+        fail(
+            f"cannot listen on {f'[{host}]' if ':' in host else host}:{port}: {error.strerror or error}; "
+            "--host and --port, or `server` in the configuration, name another address"
+        )
 
 
 @click.command()

@@ -86,6 +86,8 @@ def _fill_key(source: Source, path: Where, entry: dict[str, Any], folder: Path) 
 def _key_in(source: Source, path: Where, name: str, folder: Path) -> SecretStr | None:
     told = "the file" if hidden(name) else repr(str(name))
     try:
+        if (folder / name).is_dir():
+            raise IsADirectoryError(0, "it is a folder")
         if not (folder / name).is_file():
             raise FileNotFoundError(0, "no such file")
         with (folder / name).open("rb") as file:

@@ -16,6 +16,7 @@ from gateway.config.rules import (
     check_host,
     check_nulls,
     check_state,
+    check_stateless,
     check_variables,
 )
 from gateway.config.schema import shared_schema
@@ -54,4 +55,6 @@ def _checked(source: Source, folder: Path) -> Config | None:
         explain(source, error, (), shared_schema(), unsaid=frozenset({"adapter"}))  # `provider` is told instead
     check_host(source)
     check_state(source, folder)
+    if config is not None:
+        check_stateless(source, config)
     return config

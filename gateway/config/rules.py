@@ -22,7 +22,7 @@ def check_exposure(config: Config, host: str) -> str | None:
 
 def check_sharing(config: Config, workers: int) -> str | None:
     """Why so many workers must not serve this configuration, None if they may."""
-    if config.state != "off" or not config.cache.ttl or workers == 1:
+    if config.state != "off" or not config.cache.ttl or workers < 2:
         return None
     return "several workers with `state: off` cannot tell each other of writes: set `cache: {ttl: 0s}`, or a state"
 
@@ -49,6 +49,16 @@ def check_state(source: Source, folder: Path) -> None:
         why = hopeless(str(written), folder)
         if why:
             source.wrong(("state",), why)
+
+
+def check_stateless(source: Source, config: Config) -> None:
+    """Without a state nothing is asked for that needs one."""
+    if config.state == "off" and config.idempotency.required:
+        why = "with `state: off` no key can be honoured, so every create would be refused: set false here, or a state"
+        source.wrong(("idempotency", "required"), why)
+    why_not = check_sharing(config, config.server.workers)
+    if why_not:
+        source.wrong(("server", "workers"), why_not)
 
 
 def check_nulls(source: Source) -> None:

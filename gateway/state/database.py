@@ -48,16 +48,17 @@ CREATE INDEX claims_unknown ON claims (since, key) WHERE over IS NULL AND word =
 """
 """What makes a file of version 1 one of this version. The turn of each of its claims has come."""
 
+_ANEW = "move it away and put its backup there, or set `state` to another file"
 _MEANINGS = {
     sqlite3.SQLITE_BUSY: "is locked by another process",
     sqlite3.SQLITE_LOCKED: "is locked by another process",
-    sqlite3.SQLITE_READONLY: "cannot be written: read-only",
-    sqlite3.SQLITE_PERM: "cannot be written: access is refused",
+    sqlite3.SQLITE_READONLY: "cannot be written: read-only; let this user write it",
+    sqlite3.SQLITE_PERM: "cannot be written: access is refused; let this user write it",
     sqlite3.SQLITE_IOERR: "cannot be read or written: the disk or file system reports an error",
-    sqlite3.SQLITE_CORRUPT: "is damaged",
+    sqlite3.SQLITE_CORRUPT: f"is damaged: {_ANEW}",
     sqlite3.SQLITE_FULL: "cannot grow: the disk is full",
     sqlite3.SQLITE_CANTOPEN: "cannot be opened: missing, or access to it or its folder is refused",
-    sqlite3.SQLITE_NOTADB: "is not an SQLite database, or damaged",
+    sqlite3.SQLITE_NOTADB: f"is not an SQLite database, or damaged: {_ANEW}",
     sqlite3.SQLITE_NOMEM: "cannot be used: out of memory",
 }
 _FOR_GOOD = frozenset({

@@ -8,6 +8,10 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from gateway.state.store import State
 
 PREFIX = "crm-gateway:"
+_EXPECTED = (
+    "a state store is sqlite:///FILE, redis://HOST:PORT/DB or rediss://HOST:PORT/DB, a port from 1 to 65535; "
+    "in a password write %2F for /, %3F for ?, %23 for # and %40 for @"
+)
 
 
 def state_of(url: str, folder: Path) -> State | None:
@@ -47,19 +51,23 @@ def hopeless(url: str, folder: Path) -> str | None:
 
 
 def _redis(url: str) -> State:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 6379
+    except ValueError:  # Python's own words show what it took for the port, which may be of the password
+        raise ValueError(_EXPECTED) from None
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     prefix = options.pop("prefix", PREFIX)
     database = parts.path.strip("/") or "0"
     if parts.scheme not in ("redis", "rediss") or not parts.hostname or not database.isdecimal() or parts.fragment:
-        raise ValueError("a state store is sqlite:///FILE, redis://HOST:PORT/DB or rediss://HOST:PORT/DB")
+        raise ValueError(_EXPECTED)
     if options or not prefix:
         raise ValueError("of the options of a redis:// address only prefix=WORD is known")
     from gateway.state.redis import RedisAddress, RedisBoard, RedisStore
 
     address = RedisAddress(
         host=parts.hostname,
-        port=parts.port or 6379,
+        port=port,
         database=int(database),
         user=unquote(parts.username or "") or None,
         password=unquote(parts.password or "") or None,

@@ -46,7 +46,11 @@ _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 def failed(error: OSError, text: str) -> StateUnavailable:
     """What to raise for a file of the store that cannot be opened; the text has the system's own words."""
     kind = StateUnusable if error.errno in _FOR_GOOD else StateUnavailable
-    mend = ": let this user write there, or set `state` to where it may" if error.errno in _FORBIDDEN else ""
+    mend = ""
+    if error.errno in _FORBIDDEN:
+        mend = ": let this user write there, or set `state` to where it may"
+    elif kind is StateUnusable:
+        mend = ": set `state` to a file, in a folder that exists"
     return kind(f"{text}: {error.strerror}{mend}")
 
 

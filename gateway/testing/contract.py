@@ -35,7 +35,7 @@ from gateway.testing import (
     on_writing,
     whole_way,
 )
-from gateway.testing.kit import Faults, Kit
+from gateway.testing.kit import Faults, Kit, spoken
 
 _SHOWN = 12
 """How many faults one failing test lists."""
@@ -98,7 +98,9 @@ class AdapterContract:
                     break
         except Exception as error:  # the adapter's own; its place is in the traceback
             told = "".join(f"\n  {fault}" for fault in faults)
-            raise AssertionError(f"{title}{told}\n  the check ended in {type(error).__name__}: {error}") from error
+            raise AssertionError(
+                f"{title}{told}\n  the check ended in {type(error).__name__}: {spoken(error)}"
+            ) from error
         if faults:
             more = "\n  and more" if len(faults) > _SHOWN else ""
             pytest.fail(f"{title}\n  " + "\n  ".join(faults[:_SHOWN]) + more, pytrace=False)

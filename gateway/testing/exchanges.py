@@ -23,7 +23,8 @@ One file is a test, an example for the docs and a replay. It is written for peop
 - `opportunity` is the canonical answer without `id` and `connection`, which only a connection's name can give.
 - `page` is `{"opportunities": [...], "next": ...}`, `next` being the position that the following page is asked with;
   `opportunities` may be left out where the records are shown by another file.
-- `problem` is what a caller is told of an error reply: any of a problem's members, such as `code` and `retry_after`.
+- `problem` is what a caller is told of an error reply: any of a problem's members, such as `code` and `retry_after`. If its
+  status is a success, the adapter's `denies` has to say that it is none.
 
 Numbers keep their digits: `50000.00` is compared as written.
 """
@@ -71,6 +72,11 @@ class Step:
     problem: Mapping[str, Json] | None = None
     issues: tuple[Mapping[str, Json], ...] = ()
 
+    @property
+    def fails(self) -> bool:
+        """Whether the reply is an error, by its status or by what the file says of one that answers all with 200."""
+        return self.reply.status >= 400 or self.problem is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
@@ -92,7 +98,7 @@ class Exchange:
     @property
     def succeeds(self) -> bool:
         """Whether every reply is a success."""
-        return all(step.reply.status < 400 for step in self.steps)
+        return not any(step.fails for step in self.steps)
 
 
 def load_exchanges(adapter: type[Adapter]) -> tuple[Exchange, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.adapter import Adapter, Call, Facts, ListQuery, Reply
 from gateway.drafts import Draft, Patch, validated
+from gateway.errors import Problem
 from gateway.ids import is_native
 from gateway.opportunities import Read
 from gateway.strict_json import Json
@@ -113,7 +114,7 @@ class Kit:
     def samples_of(self, adapter: Adapter, exchange: Exchange) -> Iterator[Sample]:
         """The records of one exchange, as `adapter` takes them out of the replies."""
         for step in exchange.steps:
-            if step.reply.status >= 400 or exchange.operation in ("delete", "stages"):
+            if step.fails or exchange.operation in ("delete", "stages"):
                 continue
             if exchange.operation == "list":
                 page = adapter.page(step.reply.body, query_of(adapter, exchange))
@@ -167,6 +168,15 @@ def in_each_dialect(check: Callable[[Kit], Faults]) -> Callable[[Kit], Faults]:
                 yield f"{one.dialect}: {fault}" if len(kits) > 1 else fault
 
     return run
+
+
+def spoken(error: Exception) -> str:
+    """An error as a check tells it: of a problem also what the provider, or its stand-in, said."""
+    told = error.provider if isinstance(error, Problem) else None
+    if told is None:
+        return str(error)
+    words = ", ".join(dict.fromkeys(word for word in (told.code, told.message) if word))
+    return f"{error} (the answer had status {told.status}{f': {words}' if words else ''})"
 
 
 def query_of(adapter: Adapter, exchange: Exchange) -> ListQuery:

@@ -116,13 +116,20 @@ def reads_are_gets_and_writes_are_not(kit: Kit) -> Faults:
 
 
 def pages_ask_for_their_size(kit: Kit) -> Faults:
-    """The size and the position that are asked for are in the call, and no size is above the provider's limit."""
+    """Size, position, filters and sort that are asked for are in the call, and no size is above the provider's limit."""
     if "list" not in kit.adapter.operations():
         return
     for size in (*_SIZES, kit.adapter.limits.page):
         call = kit.adapter.list(ListQuery(size))
         if str(size) not in [value for _, value in call.query] and str(size) not in exact(call.body):
             yield f"list: a page of {size} is asked for by {spelled(call)}, which does not say {size}"
+    plain = spelled(kit.adapter.list(ListQuery(7)))
+    for name in kit.adapter.filters:
+        if spelled(kit.adapter.list(ListQuery(7, filters=((name, "kit"),)))) == plain:
+            yield f"list: with one of `query.filters` the call is {plain} as without; `filters` has {name}"
+    for sort in kit.adapter.sorts:
+        if sort != kit.adapter.default_sort and spelled(kit.adapter.list(ListQuery(7, sort=sort))) == plain:
+            yield f"list: with `query.sort` {sort} the call is {plain} as without; `sorts` has it"
     for exchange in kit.of("list"):
         adapter = kit.built_for(exchange)
         if exchange.input["size"] > adapter.limits.page:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from gateway.adapter import Call, Reply
+from gateway.adapter import Adapter, Call, Reply
 from gateway.errors import CODES, Problem
-from gateway.failures import problem_of_reply
+from gateway.failures import problem_of_denial, problem_of_reply
 from gateway.pointer import leaves
 from gateway.strict_json import Json, dumps
 from gateway.testing.kit import Faults, Kit
@@ -69,17 +69,25 @@ def _outcome(where: str, problem: Problem, status: int, call: Call) -> Faults:
 def problems_are_as_told(kit: Kit) -> Faults:
     """Each error reply of the exchanges becomes the problem that its file says."""
     for exchange, step in kit.steps():
-        if step.reply.status < 400:
-            if step.problem is not None:
-                yield f"{exchange.file}: has a `problem`, but its reply is a success"
+        if not step.fails:
             continue
         if step.problem is None:
             yield f"{exchange.file}: its reply is an error; say under `problem` what a caller is told, at least its `code`"
             continue
-        body = problem_of_reply(kit.built_for(exchange), step.reply, step.call, NAME, kit.key).body()
+        adapter = kit.built_for(exchange)
+        if step.reply.status < 400 and not adapter.denies(step.reply):
+            yield f"{exchange.file}: has a `problem`, but its reply is a success, and `denies` does not say otherwise"
+            continue
+        body = _problem(adapter, step.reply, step.call, kit.key).body()
         for name, value in step.problem.items():
             if exact(body.get(name)) != exact(value):
                 yield f"{exchange.file}: the problem's {name} is {exact(body.get(name))}, the file says {exact(value)}"
+
+
+def _problem(adapter: Adapter, reply: Reply, call: Call, key: str) -> Problem:
+    """What a caller is told of an error reply, or of a success that denies itself."""
+    told = problem_of_reply if reply.status >= 400 else problem_of_denial
+    return told(adapter, reply, call, NAME, key)
 
 
 def the_key_is_in_the_headers(kit: Kit) -> Faults:
@@ -111,12 +119,12 @@ def the_key_is_nowhere_else(kit: Kit) -> Faults:
     if kit.key in f"{adapter!r} {adapter} {vars(adapter)!r}":
         yield "the adapter's attributes or its repr show the key"
     for exchange, step in kit.steps():
-        if step.reply.status < 400:
+        if not step.fails:
             continue
         for pointer, value in leaves(step.reply.body):
             if not isinstance(value, str):
                 continue
             body = replaced(step.reply.body, pointer, f"the key {kit.key} is wrong")
-            problem = problem_of_reply(adapter, Reply(step.reply.status, {}, body), step.call, NAME, kit.key)
+            problem = _problem(adapter, Reply(step.reply.status, {}, body), step.call, kit.key)
             if kit.key in f"{problem} {problem!r}" or kit.key.encode() in dumps(problem.body()):
                 yield f"{exchange.file}: the problem repeats the key that the provider quotes at {pointer}"

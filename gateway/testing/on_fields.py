@@ -1,8 +1,10 @@
 """Checks of the field table: whole, free of contradictions, and explained where it has gaps."""
 
+import re
 from collections import defaultdict
 
 from gateway.codecs import MISSING
+from gateway.config.values import PROVIDER
 from gateway.fields import Nothing, Row
 from gateway.shape import leaf_paths
 from gateway.testing.kit import Faults, Kit, in_each_dialect
@@ -96,10 +98,15 @@ def settings_and_declarations_are_whole(kit: Kit) -> Faults:
         value = getattr(adapter, name, None)
         if not isinstance(value, str) or not value:
             yield f"`{name}` must be a text that is not empty"
+    if not re.fullmatch(PROVIDER.pattern, str(getattr(adapter, "name", ""))):
+        yield "`name` must be one word, as `provider:` in config.yaml takes it; `title` is the name for people"
     if not str(getattr(adapter, "base_url", "")).startswith("https://"):
         yield "`base_url` must begin with https://"
     if not hasattr(adapter, "limits") or adapter.limits.page < 1:
         yield "`limits` must allow a page of one record at least"
+    budget = getattr(getattr(adapter, "limits", None), "budget", None)
+    if budget is not None and not (budget.calls >= 1 and budget.per > 0):
+        yield f"`limits` has a budget of {budget.calls} calls per {budget.per} seconds; without a limit leave it out"
     if not adapter.operations():
         yield "it has none of the operations get, list, create, update, delete"
     if "get" not in adapter.operations():

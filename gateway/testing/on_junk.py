@@ -63,7 +63,11 @@ def _named(
 ) -> Faults:
     """What was told and no longer is must be named; and the value must still be somewhere."""
     now = dict(leaves_of(reading.values))
-    unread = {_top(path) for path in told if now.get(path) in (None, "unknown")}
+    lost = [
+        path for path in told
+        if now.get(path) in (None, "unknown") and not any(other.startswith((f"{path}.", f"{path}[")) for other in now)
+    ]  # fmt: skip
+    unread = {_top(path) for path in lost}
     if mutation.value is None:  # null is read as null; only what cannot be null is unreadable then
         unread = {top for top in unread if reading.values.get(top, "unknown") == "unknown"}
         row = table.row_for("status")
@@ -85,7 +89,8 @@ def _named(
         unread &= {"status"}
     for top in sorted(unread - named):
         if not (_aside(table, top) and _place_named(reading, mutation.pointer)):
-            yield f"{where}: {top} is no longer told, and no issue names it"
+            paths = ", ".join(path for path in lost if _top(path) == top)
+            yield f"{where}: {paths} is no longer told, and no issue names it"
     if mutation.value is not None and not kept and not taken:
         yield f"{where}: what cannot be read is not kept in `extensions`"
 

@@ -63,7 +63,8 @@ def _results(kit: Kit, adapter: Adapter, body: Json) -> Iterator[tuple[str, obje
     if hasattr(adapter, "stages_of"):
         yield "stages_of", _outcome(adapter.stages_of, body)
     for name in ("problem", "code_for"):
-        yield name, _outcome(getattr(adapter, name), Reply(400, {}, body))
+        for status in (400, 200):  # 200: where `denies` says so
+            yield name, _outcome(getattr(adapter, name), Reply(status, {}, body))
     yield "denies", _outcome(adapter.denies, Reply(200, {}, body))
 
 
@@ -195,6 +196,22 @@ def learning_is_a_pure_function(kit: Kit) -> Faults:
             yield f"learn keeps a stage twice, of the reply {before[:120]}"
         if kit.adapter.facts.dialect is not None and learned.dialect is None:
             yield f"learn forgets the dialect over the reply {before[:120]}"
+    yield from _unlearned(kit)
+
+
+def _unlearned(kit: Kit) -> Faults:
+    """Stages that the exchanges teach and an answer that teaches none takes away again."""
+    steps = [
+        (exchange, step, kit.adapter.learn(step.call, step.reply)) for exchange, step in kit.steps() if not step.fails
+    ]
+    known = next((learned for *_, learned in steps if learned.stages), None)
+    if known is None:
+        return
+    model = kit.adapter_class.Settings.model_validate(kit.settings)
+    knowing = kit.adapter_class(model, kit.stages, known)
+    for exchange, step, learned in steps:
+        if not learned.stages and knowing.learn(step.call, step.reply).stages != known.stages:
+            yield f"{exchange.file}: over this reply learn forgets the stages; what it teaches nothing of stays as it is"
 
 
 def asking_ahead_is_a_read(kit: Kit) -> Faults:

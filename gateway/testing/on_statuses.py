@@ -17,7 +17,10 @@ _MOST = 6000
 """Combinations that are tried for one stage map."""
 _SILENT: tuple[Json, ...] = (MISSING, None, 5, [], {})
 """What tells nothing about a status, in any place."""
-STAGE_MAP = {"kit-won": "won", "kit-lost": "lost", "kit-closed": "closed", "kit-open": "open"}
+_WORDS = {"kit-won": "won", "kit-lost": "lost", "kit-closed": "closed", "kit-open": "open"}
+_NUMBERS = {700001: "won", 700002: "lost", 700003: "closed", 700004: "open"}
+"""The same for providers whose stages have numbers: tried where a sample shows one."""
+STAGE_MAP = {**_WORDS, **{str(number): status for number, status in _NUMBERS.items()}}
 
 
 @in_each_dialect
@@ -85,10 +88,11 @@ def _combinations(kit: Kit, places: list[str]) -> Iterator[tuple[Json, ...]]:
 
 def values_for(kit: Kit, place: str) -> list[Json]:
     """What may stand in a place: silence of each kind, words that mean something to somebody, and the samples' own."""
-    words = (*STAGE_MAP, "won", "lost", "open", "no such word")
+    words = (*_WORDS, "won", "lost", "open", "no such word")
     own = [value_at(sample.record, place) for sample in kit.samples]
+    numbers = _NUMBERS if any(type(value) is int for value in own) else ()
     stages = [stage.id for stage in kit.adapter.known_stages]
-    scalars = [*_SILENT, True, False, *words, *own, *stages, "2024-01-31T10:00:00Z"]
+    scalars = [*_SILENT, True, False, *words, *numbers, *own, *stages, "2024-01-31T10:00:00Z"]
     return list({_shown(value): value for value in scalars}.values())
 
 

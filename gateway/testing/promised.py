@@ -7,6 +7,7 @@ from gateway.errors import Problem
 from gateway.listing import Lister, Wanted, matches, sort_key
 from gateway.opportunities import Ask, Opportunities
 from gateway.strict_json import Json
+from gateway.testing.kit import spoken
 from gateway.testing.on_reading import is_all
 
 _PAGES = 400
@@ -62,7 +63,7 @@ async def native_filters_are_the_gateways(
         try:
             found = {one["native_id"] for one in await _listed(opportunities, ask, {name: value}, None)}
         except Problem as problem:
-            faults.append(f"the filter {name}={value}, which it takes as the provider's own, fails: {problem}")
+            faults.append(f"the filter {name}={value}, which it takes as the provider's own, fails: {spoken(problem)}")
             continue
         wrong = {id_ for id_ in found if fit.get(id_) is False}
         lost = {id_ for id_, fits in fit.items() if fits and id_ not in found}
@@ -80,7 +81,7 @@ def _tried(adapter: Adapter, records: Sequence[dict[str, Json]]) -> Iterator[tup
         if name == "q":  # what a provider's own search looks in is its own affair
             continue
         values = dict.fromkeys(value for one in records for value in _held(name, one))
-        parts = dict.fromkeys(value[: len(value) // 2] for value in values if len(value) > 3)
+        parts = dict.fromkeys(value[: len(value) // 2] for value in values if len(value) > 1)
         tried = list(values) if name in ("status", "modified_since") else list(parts)[:_VALUES] + list(values)[:_VALUES]
         for value in tried[: 2 * _VALUES]:
             if take(value) is not None:

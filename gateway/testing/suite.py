@@ -19,7 +19,7 @@ from typing import Any, Literal, get_type_hints
 import gateway
 from gateway import testing
 from gateway.adapter import Adapter
-from gateway.testing.kit import Faults, Kit
+from gateway.testing.kit import Faults, Kit, spoken
 from gateway.testing.on_look_up import a_lost_create_can_be_found, why_unknown
 
 Check = Callable[[Kit], Faults]
@@ -211,7 +211,7 @@ def _told(error: Exception) -> str:
         if not Path(frame.filename).is_relative_to(ours) and not frame.filename.startswith((_STDLIB, "<"))
     ]  # fmt: skip
     where = f" (at {'/'.join(Path(frames[-1].filename).parts[-2:])}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{where}"
+    return f"{type(error).__name__}: {spoken(error)}{where}"
 
 
 __all__ = ["SHOWN", "Trial", "Verdict", "run_suite", "trials"]

@@ -1,7 +1,7 @@
 """Checks of the whole way: the gateway's own connection, over a real socket, to the adapter's stand-in."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote
 
@@ -154,6 +154,7 @@ def what_is_written_is_read_back(kit: Kit) -> Faults:
             native = made.data["native_id"]
             if made.data.get("name") != "Contract Kit" or made.meta["applied"] != ["name"]:
                 faults.append(f"create: {made.data.get('name')!r}, applied {made.meta['applied']}")
+            faults += _thin("create", made.data, (await opportunities.get(native, new_ask())).data)
         else:
             native = (await _list(opportunities, 1)).data[0]["native_id"]
         if "update" in operations:
@@ -186,6 +187,7 @@ async def _update(opportunities: Opportunities, native: str) -> list[str]:
         if answer.meta["applied"] != [name]:
             faults.append(f"update {name}: applied {answer.meta['applied']}, not applied {answer.meta['not_applied']}")
         after = (await opportunities.get(native, new_ask())).data
+        faults += _thin("update", answer.data, after)
         if not _contains(after.get(name), value):
             faults.append(f"update {name}: read again it is {after.get(name)!r}")
         touched = [
@@ -195,6 +197,16 @@ async def _update(opportunities: Opportunities, native: str) -> list[str]:
         if touched:
             faults.append(f"update {name}: {touched} changed too")
     return faults
+
+
+def _thin(operation: str, answer: Mapping[str, Json], got: Mapping[str, Json]) -> list[str]:
+    """What the record has and the answer to the write has not, although nobody read it again."""
+    lost = [name for name, value in got.items() if value not in (None, [], {}) and answer.get(name) in (None, [], {})]
+    if not lost:
+        return []
+    return [
+        f"{operation}: its answer lacks {', '.join(lost)}, which get tells; is it the whole record, as `whole` says?"
+    ]
 
 
 async def _code(work: Awaitable[object]) -> str:
