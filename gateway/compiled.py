@@ -90,6 +90,8 @@ class _Function:
         self.depth = 0
         self.rarely = _rarely(level.steps)
         self.also = _alone(level.also, level.root)
+        self.tested: dict[str, tuple[str, bool]] = {}
+        """Variables that have been tested already: for which type, and whether null was good as well."""
 
     def made(self) -> Plan:
         with self.block("def read(record, extensions, missing, at):"):
@@ -216,7 +218,13 @@ class _Function:
         if row.default is not MISSING:  # the raw value may be another row's too
             self.line(f"{(value := self.name('v', step))} = {raw}")
             raw = value
+        if simple is not None and self.tested.get(raw) in ((simple, False), (simple, leaf.nullable)):
+            with self.block(f"if gap and {raw} is MISSING:"):  # that is all that is left to ask
+                self.lacks(step, row.optional)
+            return _Part(step.name, raw, True, gap, empty=False)
         if simple is not None:
+            if row.default is MISSING:
+                self.tested[raw] = simple, leaf.nullable
             odd = f"type({raw}) is not {simple}" + (f" and {raw} is not None" if leaf.nullable else "")
             head = f"if {odd}:"
         else:

@@ -8,7 +8,7 @@ configuration says it.
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -87,15 +87,15 @@ class GetRaze(Adapter):
     # A known e-mail links the existing contact, which keeps its own company, position and telephone.
     no_proof = frozenset({"company", "contacts.name", "contacts.title", "contacts.phones", "contacts.linkedin_url"})
 
-    @cached_property
+    @property
     def dialect(self) -> str | None:
-        """As the configuration says, else as an answer has shown: an adapter's settings and facts stay what they are."""
+        """As the configuration says, else as an answer has shown."""
         told: str = self.settings.dialect
         if told == "auto" or self.facts.dialect is not None:
             return self.facts.dialect
         return SERVED if told == "served" else DOCUMENTED
 
-    @cached_property
+    @property
     def is_served(self) -> bool:
         """Whether the server is known to speak the served dialect; until then it is taken at its pages' word."""
         return self.dialect == SERVED
