@@ -6,6 +6,7 @@ exception is told by its class and where it was raised, since its text may quote
 
 import json
 import logging
+import os
 import re
 import sys
 from datetime import UTC, datetime
@@ -29,6 +30,11 @@ def configure(form: Format = "text", *, every_request: bool = False) -> None:
     handler.setFormatter(_Json() if form == "json" else _Text())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     access.setLevel(logging.INFO if every_request else logging.WARNING)
+
+
+def form() -> Format:
+    """What the environment says."""
+    return "json" if os.environ.get(FORMAT) == "json" else "text"
 
 
 def say(note: str, form: str = "text") -> None:

@@ -5,6 +5,7 @@ CRM_GATEWAY_TEST_RESTARTS and CRM_GATEWAY_TEST_CLIENTS make the rolling restart 
 
 import contextlib
 import itertools
+import json
 import os
 import resource
 import signal
@@ -176,6 +177,18 @@ def test_a_bad_new_file_changes_nothing_and_is_told_with_its_lines(pair: Server)
     config.write_text(good)
 
 
+def test_what_a_reload_says_of_a_bad_file_is_an_object_where_lines_are(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(SANDBOXES)
+    with Server(tmp_path, "--log-format", "json") as server:
+        assert server.url
+        config.write_text(f"{SANDBOXES}bad: 1\n")
+        assert server.reload().returncode == 1
+        until(lambda: "unknown key" in server.log)
+        said = [json.loads(line)["message"] for line in server.log.splitlines()]
+        assert any("bad: unknown key" in one for one in said)
+
+
 def test_what_needs_a_restart_is_said_and_kept_and_sandboxes_come_and_go(pair: Server) -> None:
     config = pair.folder / "config.yaml"
     good = config.read_text()
@@ -308,7 +321,7 @@ def test_a_state_store_that_may_lose_claims_stops_the_start(tmp_path: Path, work
     (tmp_path / "config.yaml").write_text("connections: {raze: {provider: 'careless:GetRaze', base_url: sandbox}}\n")
     server = Server(tmp_path, "--workers", workers)
     assert (server.url, server.process.returncode) == ("", 1)
-    assert "state store: it loses claims: set appendonly yes\n" in server.log
+    assert "state store: it loses claims: set appendonly yes; it is sqlite:///" in server.log
     assert "Traceback" not in server.log and "worker" not in server.log
 
 

@@ -10,11 +10,11 @@ import contextlib
 import logging
 import signal
 import socket
-import sys
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway import logs
 from gateway.config import Config, ConfigError, check_exposure, check_sharing, load_config
 from gateway.gateway import Gateway
 from gateway.http.pidfile import PidFile
@@ -180,7 +180,7 @@ class Control(abc.ABC):
                 self.also(self._tidy(over))
                 log.warning("the configuration was reloaded")
             for line in said:
-                print(line, file=sys.stderr, flush=True)  # noqa: T201  # as check-config says it
+                logs.say(line, logs.form())  # as check-config says it
             if self._pid is not None:
                 self._pid.reloaded(good, said)
 

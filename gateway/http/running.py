@@ -38,8 +38,7 @@ YOUNG_OBJECTS = 10_000
 
 def configure_logging() -> None:
     """As the environment says: a worker has it of `serve`."""
-    form: logs.Format = "json" if os.environ.get(logs.FORMAT) == "json" else "text"
-    logs.configure(form, every_request=os.environ.get(logs.ACCESS, "0") not in ("", "0"))
+    logs.configure(logs.form(), every_request=os.environ.get(logs.ACCESS, "0") not in ("", "0"))
 
 
 def spare_the_collector() -> None:

@@ -73,7 +73,8 @@ def serve(config: Config, how: Serving) -> None:
             try:
                 runner.run(_run(how.workers, setup))
             except (StateUnusable, UnsafeStore) as error:
-                raise NotStarted(f"state store: {error}") from None
+                of = f"; it is {config.state}" if config.state.startswith("sqlite:") else ""  # others hold a password
+                raise NotStarted(f"state store: {error}{of}") from None
             with closed_in_time():
                 runner.close()
 
@@ -126,11 +127,13 @@ def _pid_file(config: Config, how: Serving) -> PidFile | None:
     try:
         return PidFile(path)
     except BlockingIOError:
-        why = "another server has it; give each its own with --pid-file"
+        why = "another server has it"
     except OSError as error:
         why = error.strerror or "cannot be written"
     if how.pid_file is not None:
-        raise NotStarted(f"{path}: {why}")
+        raise NotStarted(
+            f"the pid file {path}: {why}; name one in a folder that this user can write to with --pid-file"
+        )
     log.warning("%s: %s; `crm-gateway reload` does not find this server, SIGHUP does", path, why)
     return None
 
