@@ -74,8 +74,11 @@ class About:
 
     @staticmethod
     def record_in(about: bytes) -> str:
-        """The native id of the record that a write is of; empty for a create, and where it is not kept any more."""
-        return msgspec.json.decode(about, type=_Named).native_id if about else ""
+        """The native id of the record that a write is of; empty for a create, and where it is not kept or cannot be read."""
+        try:
+            return msgspec.json.decode(about, type=_Named).native_id if about else ""
+        except msgspec.DecodeError:
+            return ""
 
     @classmethod
     def unpacked(cls, about: bytes) -> "About":
