@@ -74,7 +74,7 @@ class About:
 
     @staticmethod
     def record_in(about: bytes) -> str:
-        """The native id of the record that a write is of; empty for a create, and where it is not kept or cannot be read."""
+        """The native id of the record that a write is of; empty for a create, or where nobody can tell any more."""
         try:
             return msgspec.json.decode(about, type=_Named).native_id if about else ""
         except msgspec.DecodeError:
