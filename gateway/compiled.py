@@ -34,6 +34,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from gateway.reading import Level, Place, Step
 
 
+_MANY = 5
+"""So many members are taken out of an object by one call."""
 _TYPES = ((text, "str"), (flag, "bool"), (whole_number, "int"))
 """Codecs that are no more than a test of a type."""
 
@@ -157,8 +160,12 @@ class _Function:
         most = len(sure) + len(perhaps)
         if sure:
             with self.block("try:"):
-                for variable, key, _ in sure:
-                    self.line(f"{variable} = {record}[{key!r}]")
+                if len(sure) < _MANY:
+                    for variable, key, _ in sure:
+                        self.line(f"{variable} = {record}[{key!r}]")
+                else:
+                    take = self.name("take", itemgetter(*(key for _, key, _ in sure)))
+                    self.line(f"{', '.join(variable for variable, _, _ in sure)} = {take}({record})")
             with self.block("except KeyError:"):
                 for variable, key, default in sure:
                     self.line(f"{variable} = {record}.get({key!r}, {default})")

@@ -59,7 +59,7 @@ def _as_written(data: bytes) -> Json:
     This takes two thirds of the time. Of a name that came twice one would be missing, and what we would spell in another
     way differs: bytes that come out as they went in leave nothing to look for.
     """
-    if b'": ' in data[:64] or len(data) - len(data.replace(b"[", b"").replace(b"{", b"")) > LEVELS:
+    if data.find(b'": ', 0, 64) >= 0 or len(data) - len(data.replace(b"[", b"").replace(b"{", b"")) > LEVELS:
         return _OTHER  # counted so, since `replace` skips what it does not look for many times quicker than `count`
     try:
         value = _decoder.decode(data)

@@ -234,7 +234,7 @@ def raw_id(scope: Scope) -> str:
             "invalid-request", "The id is malformed.",
             errors=[FieldError("id", "expected <connection>:<native id> or a native id, of A-Z a-z 0-9 . _ ~ -")],
         )  # fmt: skip
-    if b"%" in segment:
+    if segment.find(b"%") >= 0:  # not `in`, which first takes it for a number, and fails
         segment = segment.replace(b"%3A", b":").replace(b"%3a", b":")
     return segment.decode("ascii")
 
