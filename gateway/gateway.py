@@ -104,6 +104,10 @@ class Gateway:
         """The opportunities of a connection that is known to exist."""
         return self._opportunities[connection]
 
+    def has(self, connection: str) -> bool:
+        """Whether there is a connection of that name, whoever may use it."""
+        return connection in self._opportunities
+
     def choose(self, caller: Caller, header: str | None, prefix: str | None = None) -> Opportunities:
         """The connection of a request: the id's prefix, else the header, else the default.
 

@@ -139,7 +139,7 @@ class Opportunities:
             if problem.code == "provider-error":
                 await self._check_id_again(native_id, ask)
             raise
-        read = self._record_in(reply, call)
+        read = self._record_in(reply, call, native_id)
         if read.opportunity["native_id"] != native_id:
             reply.discard()  # it may be the answer to another question, and the next one's is still to come
             raise bad_answer("other_id", call, self.name)
@@ -172,22 +172,23 @@ class Opportunities:
             meta["raw"] = read.record
         return Answer(read.opportunity, meta)
 
-    def _record_in(self, reply: Reply, call: Call) -> Read:
+    def _record_in(self, reply: Reply, call: Call, native_id: str | None = None) -> Read:
         """The record that a reply must hold. Raises `Problem` when it does not, and trusts its connection no more."""
         try:
-            return self.record_of(self.connection.adapter.record(reply.body), call)
+            return self.record_of(self.connection.adapter.record(reply.body), call, native_id)
         except Problem:
             reply.discard()
             raise
 
-    def record_of(self, record: Json, call: Call) -> Read:
-        """A provider's record as an opportunity. Raises `Problem` when it is none or its id cannot be read."""
+    def record_of(self, record: Json, call: Call, asked: str | None = None) -> Read:
+        """A provider's record as an opportunity. Raises `Problem` when it is none or its id cannot be read. `asked`: an id
+        that it may have, and that is one."""
         if not isinstance(record, dict):
             raise bad_answer("no_record", call, self.name)
         adapter = self.connection.adapter
         reading = adapter.table.read(record)
         native = reading.values.get("native_id")
-        if not is_native(native):
+        if native is None or (native != asked and not is_native(native)):
             raise bad_answer("no_record", call, self.name)
         whole = call.operation in adapter.whole
         self.connection.drift.note(adapter.table, reading, whole)

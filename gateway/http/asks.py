@@ -6,6 +6,7 @@ import time
 from gateway.connections import Connection
 from gateway.http import requests as read
 from gateway.http.app import Context
+from gateway.ids import is_native
 from gateway.loop_time import loop_time
 from gateway.opportunities import Ask, Opportunities
 
@@ -37,7 +38,12 @@ def chosen_for(context: Context) -> Opportunities:
 def route_of(context: Context) -> tuple[Opportunities, str]:
     """(the connection, the native id) of the record that the path names. Raises `Problem`."""
     header = None if context.said.is_default else read.connection_wish(context.headers)
-    opportunities, native = context.gateway.route(context.caller, header, read.raw_id(context.scope))
+    gateway = context.gateway
+    prefix, colon, native = context.scope["raw_path"].rpartition(b"/")[2].decode("latin-1").partition(":")
+    if colon and gateway.has(prefix) and is_native(native):  # as most are: nothing in it has to be looked at twice
+        opportunities = gateway.choose(context.caller, header, prefix)
+    else:
+        opportunities, native = gateway.route(context.caller, header, read.raw_id(context.scope))
     context.connection = opportunities.name
     return opportunities, native
 
