@@ -257,6 +257,24 @@ server: {port: 99999}
 """
 
 
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://crm.example", True),
+        ("https://crm.example", False),
+        ("http://127.0.0.1:9", False),
+        ("http://[::1]:9", False),
+    ],
+)
+def test_a_key_that_goes_out_unencrypted_is_noted(config: Path, url: str, told: bool) -> None:
+    config.write_text(f"connections: {{raze: {{provider: getraze, base_url: '{url}', api_key: it}}}}\n")
+    done = run("check-config")
+    assert done.exit_code == 0 and "good" in done.stdout
+    assert ("connection raze: its key and its records go to crm.example unencrypted" in done.stderr) is told, (
+        done.stderr
+    )
+
+
 def test_check_config_says_every_mistake_with_its_line(config: Path) -> None:
     config.write_text(BROKEN)
     done = run("check-config")

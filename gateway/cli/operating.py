@@ -51,7 +51,7 @@ def serve(
     """Serve the API in the foreground; prints http://HOST:PORT when ready."""
     config = load(config_path)
     os.environ[FORMAT], os.environ[ACCESS] = log_format, "1" if access_log else "0"
-    from gateway.config import check_exposure, check_sharing
+    from gateway.config import check_exposure, check_sharing, keys_in_the_clear
     from gateway.http.control import NotStarted
     from gateway.http.serving import Serving
     from gateway.http.serving import serve as run
@@ -68,6 +68,8 @@ def serve(
     for name, connection in config.connections.items():
         if connection.base_url == "sandbox":
             say(f"connection {name}: a built-in sandbox of {connection.adapter.title}, not the provider", log_format)
+    for note in keys_in_the_clear(config):
+        say(note, log_format)
     try:
         workers = workers or config.server.workers
         run(config, Serving(path_of(config_path), host, port, workers, drain_seconds, pid_file))
@@ -109,7 +111,7 @@ def reload(config_path: Path | None, pid_file: Path | None) -> None:
 def check_config(config_path: Path | None, as_json: bool) -> None:
     """Say every mistake in the configuration, with its line, without starting anything."""
     from gateway.cli import output
-    from gateway.config import ConfigError, load_config
+    from gateway.config import ConfigError, keys_in_the_clear, load_config
 
     path = path_of(config_path)
     try:
@@ -127,6 +129,8 @@ def check_config(config_path: Path | None, as_json: bool) -> None:
     else:
         names = ", ".join(f"{name} ({one.provider})" for name, one in config.connections.items())
         click.echo(f"{path}: good; connections: {names}; default: {config.default_connection}")
+        for note in keys_in_the_clear(config):
+            click.echo(note, err=True)
 
 
 @click.command()

@@ -20,7 +20,7 @@ from gateway.config.models import (
     LimitsConfig,
     ServerConfig,
 )
-from gateway.config.rules import check_exposure, check_sharing
+from gateway.config.rules import check_exposure, check_sharing, keys_in_the_clear
 from gateway.config.schema import config_schema
 from gateway.config.values import CONNECTION
 
@@ -41,5 +41,6 @@ __all__ = [
     "check_sharing",
     "config_schema",
     "is_loopback",
+    "keys_in_the_clear",
     "load_config",
 ]

@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from gateway.config.addresses import is_loopback
 from gateway.config.mistakes import Where
@@ -25,6 +26,15 @@ def check_sharing(config: Config, workers: int) -> str | None:
     if config.state != "off" or not config.cache.ttl or workers < 2:
         return None
     return "several workers with `state: off` cannot tell each other of writes: set `cache: {ttl: 0s}`, or a state"
+
+
+def keys_in_the_clear(config: Config) -> list[str]:
+    """A note for each connection whose key goes to another machine without TLS, on purpose (a sidecar) or by mistake."""
+    return [
+        f"connection {name}: its key and its records go to {where.hostname} unencrypted; write https:// if it speaks TLS"
+        for name, connection in config.connections.items()
+        if (where := urlsplit(connection.base_url)).scheme == "http" and not is_loopback(where.hostname or "")
+    ]
 
 
 def _exposed(host: str) -> str | None:
