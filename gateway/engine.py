@@ -515,7 +515,8 @@ class Engine:
                     server_hostname=self._host if self.secure else None,
                 )  # fmt: skip
         except TimeoutError:
-            failed = NeverSent("deadline" if loop.time() >= deadline else "connect_timeout")
+            # By what was waited for: a loop's timer may ring a moment before its time.
+            failed = NeverSent("deadline" if until == deadline else "connect_timeout")
         except (OSError, ssl.SSLError, ValueError) as error:
             failed = _never_sent(error)
         else:
