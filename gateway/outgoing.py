@@ -144,10 +144,6 @@ class Outgoing:
         """Go on reading."""
         self._transport.resume_reading()
 
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Hand what comes to another protocol."""
-        self._transport.set_protocol(protocol)
-
 
 def together(transport: asyncio.BaseTransport, loop: asyncio.AbstractEventLoop) -> Outgoing:
     """The transport, writing together with all others of its loop."""

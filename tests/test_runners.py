@@ -4,6 +4,7 @@ import asyncio
 import gc
 from collections.abc import Awaitable, Callable
 from typing import Any
+from weakref import ref
 
 import pytest
 import uvloop
@@ -205,19 +206,19 @@ def test_a_loop_that_ends_leaves_nothing_behind(on: Any) -> None:
     assert not kept[0]._idle  # each was ended by the loop's end
 
 
-def test_what_one_work_keeps_alive_goes_with_it(on: Any) -> None:
+def test_a_task_that_waits_keeps_nothing_of_the_work_before(on: Any) -> None:
     async def work() -> None:
         runners, tasks = made()
 
-        class Thing:
-            pass
+        async def nothing() -> None:
+            """It is over at once."""
 
-        async def hold(thing: Thing) -> None:
-            await asyncio.sleep(0)
-
-        runners.run(hold(Thing()), tasks)
+        done = nothing()
+        kept = ref(done)
+        runners.run(done, tasks)
+        del done
         await turns()
         gc.collect()
-        assert not [one for one in gc.get_objects() if isinstance(one, Thing)]
+        assert runners._idle and kept() is None
 
     on(work)

@@ -62,7 +62,7 @@ class _Runner:
                 loop.call_exception_handler({"message": "a request failed", "exception": error, "task": task})
             finally:
                 tasks.discard(task)
-            work = None  # it is over, and what it holds must not live as long as this
+            work = None  # it is over, and must not live for as long as the next one is waited for
             if len(idle) < MOST_IDLE and not task.cancelling():
                 self._next = loop.create_future()
                 idle.append(self)

@@ -125,7 +125,8 @@ class FallbackBoard(Board):
 
     def __init__(self, shared: Board, clock: Callable[[], float] = time.monotonic) -> None:
         self._shared = shared
-        self.versions_at_once = shared.versions_at_once  # type: ignore[method-assign]  # as it says it, at each read
+        # The shared board's own, since it is asked at each read: a method that hands it on would be one call more.
+        self.versions_at_once = shared.versions_at_once  # type: ignore[method-assign]  # as the shared board says it
         self._local = LocalBoard()
         self._clock = clock
         self._resting_until = 0.0
@@ -142,10 +143,6 @@ class FallbackBoard(Board):
     async def versions(self, names: Sequence[str]) -> tuple[int, ...]:
         """As the shared board says it."""
         return await self._shared.versions(names)
-
-    def versions_at_once(self, names: Sequence[str]) -> tuple[int, ...] | None:
-        """As the shared board says it."""
-        return self._shared.versions_at_once(names)
 
     async def spend(self, name: str, calls: int, per: float, reserve: int = 0) -> Allowance | None:
         """From the shared budget, or from one of this process's own."""
