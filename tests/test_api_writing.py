@@ -1073,7 +1073,7 @@ def test_a_number_of_two_hundred_thousand_digits_is_refused_and_not_repeated(rig
     answer = rig.create(b'{"name":"J","amount":{"value":' + b"7" * 200_000 + b',"currency":"BRL"}}')
     assert answer.status in (400, 422)
     assert_problem(answer, answer.status, {400: "invalid-request", 422: "invalid-opportunity"}[answer.status])
-    assert b"7777" not in answer.body
+    assert b"7" * 12 not in answer.body  # more than a random id can hold by chance
     assert rig.raze.seen == []
 
 
