@@ -43,6 +43,21 @@ def core_busy(core: int) -> float:
     raise ValueError(f"there is no core {core}")
 
 
+@contextlib.contextmanager
+def loose(pids: list[int], where: set[int]) -> Iterator[None]:
+    """Meanwhile these processes run on any of the cores; after it each thread is where it was before."""
+    threads = [int(task.name) for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()]
+    before = {thread: os.sched_getaffinity(thread) for thread in threads}
+    try:
+        for thread in threads:
+            os.sched_setaffinity(thread, where)
+        yield
+    finally:
+        for thread, place in before.items():
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(thread, place)
+
+
 def memory(pid: int) -> dict[str, float]:
     """`Rss` and `Pss` of a process in MiB."""
     told = {}

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bench import configs
 from bench.load import KEY, Job, Result
-from bench.processes import Running, control_loop, cores, free_port, memory, python, running
+from bench.processes import Running, control_loop, cores, free_port, loose, memory, python, running
 from bench.records import SHAPES, Shape, kind
 from bench.report import HELPED, Report
 
@@ -30,6 +30,8 @@ DELAY = 0.02
 SLOW_CONNECTIONS = 256
 IDLE = 1000
 RECORDS = 10_000
+LOOSE = ("one worker", "two workers")
+"""What is measured with nothing pinned."""
 _GATEWAYS = {
     # name -> (configuration, workers, whether the provider is the slow one)
     "miss": (configs.FORGETS, 1, False),
@@ -164,8 +166,10 @@ class Bench:
         jobs["hit"] = of("hit", distinct=100)
         if shape == "flat":
             jobs["floor"] = of("floor", distinct=1)
-            jobs["two workers"] = of("two workers")
             jobs["one worker"] = of("miss")
+            jobs["two workers"] = of("two workers")
+            jobs["one on one core"] = of("miss")
+            jobs["two on one core"] = of("two workers")
             jobs["slow"] = of("slow", connections=SLOW_CONNECTIONS)
         jobs["list"] = of("miss", what="list", connections=1)
         jobs["ids"] = of("miss", what="ids", connections=1)
@@ -176,7 +180,7 @@ class Bench:
         report.control.append(control_loop(self.core))
         jobs = self._jobs(subjects, shape)
         for subject, job in jobs.items():
-            result = self.load(job)
+            result = self._loose(job) if subject in LOOSE else self.load(job)
             if subject == "provider":  # the load itself runs on that core, so nothing can be said of others there
                 result = replace(result, others=0.0)
             report.full.setdefault((subject, shape), []).append(result)
@@ -186,6 +190,11 @@ class Bench:
                 if subject == "provider":
                     result = replace(result, others=0.0)
                 report.single.setdefault((subject, shape), []).append(result)
+
+    def _loose(self, job: Job) -> Result:
+        """The job with nothing pinned: server, provider and load go where the system puts them, as they usually do."""
+        with loose([*job.pids, self.provider.pid, os.getpid()], {self.core, self.other}):
+            return replace(self.load(job), others=0.0)  # the load runs on that core, too
 
     def _translation(self) -> None:
         command = ["taskset", "-c", str(self.core), *python("bench.translation", "--rounds", "12")]

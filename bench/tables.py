@@ -67,9 +67,10 @@ def _method(report: Report) -> str:
             "state store, cache, and a budget that is kept on every call and never spent; its log goes to /dev/null, "
             f"{told.get('access_log', 'without')} a line for each request. *miss*: its cache has 1 MiB, so that each read "
             "calls the provider and fills it; *hit*: 64 MiB, 100 records in turn. *nginx* passes the provider's bytes "
-            "through, one worker, kept connections. *two workers* share the one core, beside *one worker* in the same "
-            "round. *slow*: a provider that takes 20 ms, 256 in flight. *list* and *ids*: 100 records, one request in "
-            "flight, never from the cache; of *ids* each is a call of its own. "
+            "through, one worker, kept connections. *one worker* and *two workers*, *not pinned*: gateway, load and "
+            "provider on both cores, wherever the system puts them; *on one core*: both workers on the measured one, "
+            "and one beside them in the same round. *slow*: a provider that takes 20 ms, 256 in flight. *list* and *ids*: "
+            "100 records, one request in flight, never from the cache; of *ids* each is a call of its own. "
             "*naive* is `bench/naive.py`: FastAPI, one shared httpx client, pydantic models, uvloop, httptools, the same "
             "answers, with the packages that these bring along; *with sniffio* the same with one more, which httpx does "
             "not ask for and is quicker with. *floor* is uvicorn answering fixed bytes from a plain ASGI application, a "
@@ -122,7 +123,9 @@ def _caching(report: Report) -> list[str]:
 _TITLES = {
     "miss": "gateway, miss", "hit": "gateway, hit", "naive": "naive", HELPED: "naive, with sniffio", "nginx": "nginx",
     "floor": "floor",
-    "provider": "the provider alone", "two workers": "gateway, two workers", "one worker": "gateway, one worker",
+    "provider": "the provider alone", "one worker": "gateway, one worker, not pinned",
+    "two workers": "gateway, two workers, not pinned", "one on one core": "gateway, one worker on one core",
+    "two on one core": "gateway, two workers on one core",
     "slow": "gateway, slow provider", "list": "gateway, list of 100", "ids": "gateway, ids= of 100",
 }  # fmt: skip
 

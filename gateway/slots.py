@@ -43,21 +43,24 @@ class Slots:
             return
         if self._waiting >= self._most:
             self._shed_for(caller)
-        waiter: _Waiter = asyncio.get_running_loop().create_future()
-        self._queues.setdefault(caller, deque()).append(waiter)
+        loop = asyncio.get_running_loop()
+        waiter: _Waiter = loop.create_future()
+        queue = self._queues.get(caller)
+        if queue is None:
+            queue = self._queues[caller] = deque()
+        queue.append(waiter)
         self._waiting += 1
+        late = loop.call_at(deadline, self._expire, caller, waiter)  # asyncio.timeout_at() costs as much as half a call
         try:
-            async with asyncio.timeout_at(deadline):
-                await waiter
-                return
-        except BaseException as error:
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self.give()  # it came too late: the next one has it
-            else:
+            await waiter
+        except BaseException:
+            if not waiter.done() or waiter.cancelled():
                 self._forget(caller, waiter)
-            if not isinstance(error, TimeoutError):
-                raise
-        raise NeverSent("busy")  # outside of the except clause, so that it carries no context
+            elif waiter.exception() is None:
+                self.give()  # it came too late: the next one has it
+            raise
+        finally:
+            late.cancel()
 
     def give(self) -> None:
         """A slot is free again: the next caller's first call has it."""
@@ -91,6 +94,11 @@ class Slots:
         self._waiting -= 1
         if not waiter.done():
             waiter.set_exception(NeverSent("full", retry_after=SHED_SECONDS))
+
+    def _expire(self, caller: str, waiter: _Waiter) -> None:
+        if not waiter.done():
+            self._forget(caller, waiter)
+            waiter.set_exception(NeverSent("busy"))
 
     def _forget(self, caller: str, waiter: _Waiter) -> None:
         queue = self._queues.get(caller)

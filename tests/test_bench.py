@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import subprocess
 import sys
 from dataclasses import replace
 from decimal import Decimal
@@ -14,7 +15,7 @@ from bench import configs, guard, translation, typed
 from bench.goals import goals
 from bench.load import Job, Result, work
 from bench.plot import plot
-from bench.processes import core_busy, cores, cpu_seconds, memory
+from bench.processes import core_busy, cores, cpu_seconds, loose, memory
 from bench.provider import Protocol, respond
 from bench.records import SHAPES, ManyChecker, Shape, checker, kind, opportunities
 from bench.report import BEGIN, END, HELPED, Report, noise, ratio, spread, write
@@ -178,6 +179,19 @@ def test_what_the_kernel_tells() -> None:
     assert core_busy(cores()[0]) > 0
 
 
+def test_processes_are_let_loose_for_a_while() -> None:
+    everywhere = os.sched_getaffinity(0)
+    one = {min(everywhere)}
+    with subprocess.Popen(["sleep", "60"]) as process:
+        os.sched_setaffinity(process.pid, one)
+        with loose([process.pid], everywhere):
+            assert os.sched_getaffinity(process.pid) == everywhere
+        assert os.sched_getaffinity(process.pid) == one
+        with loose([process.pid], everywhere):
+            process.kill()
+            process.wait()
+
+
 def made(answers: int, cpu: float, **more: float) -> Result:
     plain = Result(answers, 0, "", 0, seconds=1.0, p50=1.0, p90=2.0, p99=3.0, cpu=cpu, others=0.0)
     return replace(plain, **more)  # type: ignore[arg-type]  # floats for float fields
@@ -214,7 +228,16 @@ def test_the_goals_are_judged_by_the_figures() -> None:
         "few": [few], "fill": [replace(few, rss=20.0)], "many": [replace(few, rss=20.0, hits=10)],
         "idle": [replace(few, rss=30.0, hits=10, idle=1000, p50=1.3)],
     }  # fmt: skip
+    workers = {
+        "one worker": (0.5, 0.6),
+        "two workers": (0.52, 0.624),
+        "one on one core": (0.5, 0.5),
+        "two on one core": (0.6, 0.6),
+    }
+    for subject, spent in workers.items():
+        whole.full[subject, "flat"] = [made(10, seconds) for seconds in spent]
     told = {goal.what: (goal.figure, goal.reached) for goal in goals(whole)}
+    assert told["two workers"] == ("+4% on two cores; +20% where both share one", True)
     assert told["miss, flat record, everything on"] == ("10.0 times", False)
     whole.full[HELPED, "flat"] = [made(200, 0.7)]
     assert goals(whole)[0].figure == "10.0 times; 5.0 with sniffio"
