@@ -88,6 +88,16 @@ STRANGE = with_rows(
 STRANGE = Table(*STRANGE.rows, beside={"/site/viewType": "siteView", "/people/viewType": "list", "/form/only": "f"})
 """A table with all that the shipped ones do not use: defaults, entries, three places for one value, names with a slash."""
 
+SPARE: dict[str, Json] = {name: value for name, value in FLAT.items() if name not in ("name", "description", "notes")}
+SPARE |= {"spare": {"name": "n", "text": "t", "more": 1}, "t~d": 1, "own": {"x": 1}}
+SCANT = with_rows(
+    documented({}),
+    row("name", first_of("/name", "/spare/name"), text),
+    row("description", first_of("/description", "/spare/text"), anything),
+    *(const(f"owner.{name}", "x") for name in ("id", "name", "email", "avatar_url", "deactivated_at")),
+)
+"""An object that holds second places only, and a group that no record tells."""
+
 TABLES: dict[str, tuple[Table, dict[str, Json]]] = {
     "documented": (documented({"parked": "closed"}), FLAT),
     "served": (served({"st-9": "lost", "Ganho": "won"}, {"st-1": "Lead"}), TIMED),
@@ -95,6 +105,7 @@ TABLES: dict[str, tuple[Table, dict[str, Json]]] = {
     "spott, priced": (spott({}, ("attr-1", "EUR")), PRICED),
     "odd": (ODD, FLAT),
     "strange": (STRANGE, MADE),
+    "scant": (SCANT, SPARE),
 }
 EACH = pytest.mark.parametrize("name", TABLES)
 
@@ -146,7 +157,7 @@ def spoil(record: dict[str, Json], draw: random.Random) -> None:
     if way == 0:
         holder = draw.choice(holders)
         if isinstance(holder, dict):
-            holder[draw.choice(("viewType", "extra", "a/b~c", "id", "name"))] = deepcopy(draw.choice(SPOILT))
+            holder[draw.choice(("viewType", "extra", "a/b~c", "t~d", "id", "name"))] = deepcopy(draw.choice(SPOILT))
         else:
             holder.extend(deepcopy(holder[:1]))
     elif way == 1:
