@@ -106,6 +106,10 @@ TABLES: dict[str, tuple[Table, dict[str, Json]]] = {
     "odd": (ODD, FLAT),
     "strange": (STRANGE, MADE),
     "scant": (SCANT, SPARE),
+    "scant, one stranger": (
+        SCANT,
+        {name: SPARE[name] for name in SPARE if name not in ("t~d", "own", "responsible_user")},
+    ),
 }
 EACH = pytest.mark.parametrize("name", TABLES)
 
