@@ -4,6 +4,7 @@ Most of these were led to by a mutation run (docs/mutation.md); each asserts wha
 is promised, not how it is done.
 """
 
+from copy import deepcopy
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -577,6 +578,23 @@ def test_a_list_within_a_whole_is_cleared_as_a_list_and_named_where_it_cannot_be
 
     assert cleared(write="/mails") == ({"update": {"firm_id": None, "mails": []}}, [])
     assert cleared() == ({"update": {"firm_id": None}}, ["contacts[0].emails"])
+
+
+def test_a_list_in_an_element_of_a_list_is_known_as_one_that_is_written_whole() -> None:
+    mails = items("emails", "/mails", row("address", "/at", text, write="/at"), absent("purpose", "none"),
+                  absent("primary", "none"), write="/mails", key="address")  # fmt: skip
+    rows = (mails if entry.field == "emails" else entry for entry in FIRM.rows)
+    rows = (row("id", "/id", text, write="/id") if entry.field == "id" else entry for entry in rows)
+    table = with_rows(ODD, items("contacts", "/people", *rows, write="/people", key="id"))
+    people: Any = [{"id": "a", "emails": [{"address": "a@b"}, {"address": "c@d"}]}, {"id": "e"}]
+    planned = plan(table, {"contacts": people}, ("update",), "P")
+    assert planned.bodies == {"update": {"people": [{"id": "a", "mails": [{"at": "a@b"}, {"at": "c@d"}]}, {"id": "e"}]}}
+    told = [(one.field, len(one.value)) for one in planned.lists if isinstance(one.value, list)]
+    assert told == [("contacts[0].emails", 2), ("contacts", 2)]
+    stored = deepcopy(people)
+    stored[0]["emails"].append({"address": "left@over"})
+    _, missed = settle(planned, {"contacts": stored}, {})
+    assert [(one.field, one.reason) for one in missed] == [("contacts[0].emails", "ignored")]
 
 
 def test_a_part_follows_its_neighbour_or_a_part_of_another_object() -> None:
