@@ -257,7 +257,7 @@ class _Idle(asyncio.Protocol):
         self.answered = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.write(self._run.request()[1])  # type: ignore[attr-defined]  # uvloop's is no subclass
+        transport.write(self._run.request()[1])  # type: ignore[attr-defined]  # uvloop's is no subclass of WriteTransport
 
     def data_received(self, data: bytes) -> None:
         self.answered.set()

@@ -62,7 +62,7 @@ class Protocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember whom to answer."""
         # Not asserted to be a WriteTransport: uvloop's transports are not subclasses of asyncio's.
-        self._transport = transport  # type: ignore[assignment]  # uvloop's is no subclass
+        self._transport = transport  # type: ignore[assignment]  # uvloop's is no subclass of WriteTransport
 
     def data_received(self, data: bytes) -> None:
         """Answer every whole request."""

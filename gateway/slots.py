@@ -45,12 +45,9 @@ class Slots:
             self._shed_for(caller)
         loop = asyncio.get_running_loop()
         waiter: _Waiter = loop.create_future()
-        queue = self._queues.get(caller)
-        if queue is None:
-            queue = self._queues[caller] = deque()
-        queue.append(waiter)
+        self._queues.setdefault(caller, deque()).append(waiter)
         self._waiting += 1
-        late = loop.call_at(deadline, self._expire, caller, waiter)  # asyncio.timeout_at() costs as much as half a call
+        late = loop.call_at(deadline, self._expire, caller, waiter)  # cheaper than asyncio.timeout_at()
         try:
             await waiter
         except BaseException:

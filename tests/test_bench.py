@@ -237,7 +237,8 @@ def test_the_goals_are_judged_by_the_figures() -> None:
     for subject, spent in workers.items():
         whole.full[subject, "flat"] = [made(10, seconds) for seconds in spent]
     told = {goal.what: (goal.figure, goal.reached) for goal in goals(whole)}
-    assert told["two workers"] == ("+4% on two cores; +20% where both share one", True)
+    assert told["two workers on two cores"] == ("+4%", True)
+    assert told["two workers that share one core"] == ("+20%", False)
     assert told["miss, flat record, everything on"] == ("10.0 times", False)
     whole.full[HELPED, "flat"] = [made(200, 0.7)]
     assert goals(whole)[0].figure == "10.0 times; 5.0 with sniffio"

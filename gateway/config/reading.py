@@ -79,7 +79,7 @@ class _Loader(yaml.SafeLoader):
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]  # PyYAML's
+        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]  # PyYAML's types leave it out
         refused = ""
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             refused = "anchors and aliases (&name, *name) are not read; quote a text that starts with & or *"
